@@ -1,0 +1,223 @@
+package conntrack
+
+import (
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/seqnum"
+)
+
+const (
+	// unknownScale is assumed where the SYN was not seen: the largest shift of
+	// RFC 7323, Section 2.3, for an honest connection must not be harmed.
+	unknownScale = 14
+	maxScale     = 14
+)
+
+// begin takes a SYN's numbers for Original.
+func (c *Conn[V]) begin(p *packet.Parsed) {
+	c.sides[Original] = sideOf(p)
+	c.sides[Original].known = true
+}
+
+// sideOf returns what a SYN or SYN-ACK tells of its sender.
+func sideOf(p *packet.Parsed) side {
+	return side{
+		iss: p.Seq, floor: p.Seq, acked: p.Seq, end: p.Seq.Add(p.SegLen()), maxWin: uint32(p.Window),
+		scale: scaleOf(p), scaled: p.HasWindowScale, seen: true,
+	}
+}
+
+// repeat takes what a SYN or SYN-ACK that comes again tells in addition: some
+// leave options out after a while, and some send data only once.
+func (s *side) repeat(p *packet.Parsed) {
+	s.end = seqnum.Max(s.end, p.Seq.Add(p.SegLen()))
+	s.maxWin = max(s.maxWin, uint32(p.Window))
+	s.scale = max(s.scale, scaleOf(p))
+	s.scaled = s.scaled || p.HasWindowScale
+}
+
+// scaleOf returns the window shift a SYN offers; without the option there is
+// none (RFC 7323, Section 2.2).
+func scaleOf(p *packet.Parsed) uint8 {
+	if !p.HasWindowScale {
+		return 0
+	}
+	return min(p.WindowScale, maxScale)
+}
+
+// join takes the numbers of a connection that began unseen. A SYN-ACK tells
+// both sides' beginning; anything else only where they stand.
+func (c *Conn[V]) join(d Direction, p *packet.Parsed) {
+	c.Midstream = true
+	from, to := &c.sides[d], &c.sides[d.Other()]
+	if p.Flags.Has(packet.SYN) {
+		*from, c.state = sideOf(p), SynRecv
+		iss := p.Ack.Sub(1)
+		*to = side{iss: iss, floor: iss, acked: p.Ack, end: p.Ack, scale: unknownScale, known: true, seen: true}
+		from.advertise(to, p)
+		return
+	}
+	c.state = Established
+	*from = side{acked: p.Seq, floor: p.Seq.Sub(maxWindow), end: p.Seq}
+	*to = side{acked: p.Ack, floor: p.Ack.Sub(maxWindow), end: p.Ack}
+	from.appear(p)
+	from.advertise(to, p)
+	if p.Flags.Has(packet.FIN) {
+		c.fin(d, p)
+		c.state = c.closing()
+	}
+}
+
+// appear takes the first packet of a side whose beginning was not seen: what
+// lies before it is taken as read.
+func (s *side) appear(p *packet.Parsed) {
+	s.iss = p.Seq.Sub(1)
+	s.end = seqnum.Max(s.end, p.Seq.Add(p.SegLen()))
+	s.scale, s.known, s.seen = unknownScale, true, true
+}
+
+// syn handles a SYN on an entry. The SYN of its own handshake again changes
+// next to nothing; any other is only a candidate: the entry stands until the
+// other end proves, by a SYN-ACK, that it has taken it.
+func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
+	s, peer := &c.sides[d], &c.sides[d.Other()]
+	if c.state.half() && s.seen && p.Seq == s.iss {
+		s.repeat(p) // data on it is the same data or an overlap
+		if peer.seen {
+			peer.allow(peer.iss.Add(1).Add(s.maxWin))
+		}
+		return NoReason
+	}
+	if len(p.Payload) > 0 {
+		return SynData
+	}
+	if c.state == SynSent && d == Reply { // RFC 9293, Section 3.5: simultaneous open
+		*s = sideOf(p)
+		s.allow(s.iss.Add(1).Add(peer.maxWin))
+		peer.allow(peer.iss.Add(1).Add(s.maxWin))
+		t.setState(c, SynSent2)
+		return NoReason
+	}
+	c.second = candidate{iss: p.Seq, kind: aSYN, dir: d, scale: scaleOf(p), scaled: p.HasWindowScale}
+	return NoReason
+}
+
+// proves reports whether a SYN-ACK in direction d answers a SYN other than the
+// one that the entry stands for: a candidate's, or one that came before the
+// latest candidate, or, while no SYN-ACK was seen at all, one that we never saw.
+// To wait for the latest candidate's would let a client hide the SYN that is
+// answered behind another one, and reuse the ports of a connection once judged.
+func (c *Conn[V]) proves(d Direction, p *packet.Parsed) bool {
+	s := &c.sides[d]
+	if c.answersSYN(d, p.Ack) && (c.state.half() || !c.Midstream && s.seen && p.Seq == s.iss) {
+		return false
+	}
+	return c.second.kind == aSYN && d == c.second.dir.Other() || c.state == SynSent && d == Reply
+}
+
+// answersSYN reports whether ack, sent in direction d, acknowledges the SYN of
+// the other end, and at most what it sent with it or since.
+func (c *Conn[V]) answersSYN(d Direction, ack seqnum.Value) bool {
+	peer := &c.sides[d.Other()]
+	return peer.seen && (ack == peer.iss.Add(1) || between(ack, peer.iss.Add(1), peer.end))
+}
+
+// reopen ends the connection of an entry and begins the one that a SYN-ACK in
+// direction d has proved.
+func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) Tracked[V] {
+	k, original := c.key, c.original^uint8(d.Other())
+	first, second, half := c.sides[d.Other()], c.second, c.state.half()
+	iss := p.Ack.Sub(1)
+	t.end(c, EndReopened)
+	c = t.take(now)
+	c.key, c.original = k, original
+	// Of a SYN that was not remembered the shift is taken to be the largest, and
+	// the SYN-ACK says whether shifts are used at all.
+	c.sides[Original] = side{
+		iss: iss, floor: iss, acked: iss, end: p.Ack, maxWin: 1 << 16, scale: unknownScale, known: true, seen: true,
+	}
+	if second.kind == aSYN && iss == second.iss {
+		c.sides[Original].scale = second.scale
+	}
+	if half && first.seen { // the SYN-ACK may be an old one, or forged: the answer to the other SYN is still awaited
+		c.second = candidate{iss: first.iss, kind: aSYN, dir: Original, scale: first.scale, scaled: first.scaled}
+	}
+	c.state = SynSent
+	t.synAck(c, Reply, p)
+	c.Packets[Reply], c.Bytes[Reply] = 1, uint64(len(p.Raw))
+	t.conns[k] = c
+	t.last = c
+	t.stats.Created++
+	t.stats.Reopened++
+	t.admit(c, now)
+	return Tracked[V]{Conn: c, Dir: Reply, Outcome: Reopened}
+}
+
+// synAck handles a SYN-ACK that answers the entry's own SYN.
+func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
+	s, peer := &c.sides[d], &c.sides[d.Other()]
+	switch {
+	case !c.answersSYN(d, p.Ack):
+		return BadAck
+	case !s.seen && !c.Midstream: // in SynSent, or in Close by an RST that did not arrive
+		*s = sideOf(p)
+		s.allow(p.Seq.Add(1).Add(peer.maxWin))
+	case s.seen && p.Seq == s.iss:
+		if !c.state.half() {
+			return NoReason // numbers have moved on, perhaps by more than half the space
+		}
+		s.repeat(p)
+	case c.state.half() && !s.known:
+		// Its receiver takes one of the two, and its ACK will say which.
+		c.second = candidate{iss: p.Seq, kind: aSYNACK, dir: d, scale: scaleOf(p), scaled: p.HasWindowScale}
+	default:
+		return BadState
+	}
+	s.advertise(peer, p)
+	peer.ack(p.Ack)
+	c.confirm(d.Other(), p.Ack)
+	switch {
+	case c.loose: // the ACK stays in the kernel
+		t.setState(c, Established)
+	case c.state != SynRecv:
+		t.setState(c, SynRecv)
+	}
+	return NoReason
+}
+
+// confirmable reports whether ack, by its receiver, makes the SYN of d certain:
+// the one seen first, or the one of a later SYN-ACK.
+func (c *Conn[V]) confirmable(d Direction, ack seqnum.Value) bool {
+	s := &c.sides[d]
+	end := s.end
+	if c.Midstream {
+		end = s.edge(true)
+	}
+	return s.known || between(ack, s.iss.Add(1), end) || c.answersSecond(d, ack)
+}
+
+func (c *Conn[V]) answersSecond(d Direction, ack seqnum.Value) bool {
+	return c.second.kind == aSYNACK && c.second.dir == d && ack == c.second.iss.Add(1)
+}
+
+// confirm makes the SYN of d certain if ack, sent by its receiver, does.
+func (c *Conn[V]) confirm(d Direction, ack seqnum.Value) {
+	s, peer := &c.sides[d], &c.sides[d.Other()]
+	if s.known || !c.confirmable(d, ack) {
+		return
+	}
+	if !between(ack, s.iss.Add(1), s.end) && c.answersSecond(d, ack) {
+		s.iss, s.floor, s.acked, s.end = c.second.iss, c.second.iss, c.second.iss, ack
+		s.maxEnd, s.windowed = ack.Add(peer.maxWin), true
+		s.scale, s.scaled, s.finSeen = c.second.scale, c.second.scaled, false
+	}
+	if !s.scaled {
+		peer.scale = 0
+	}
+	s.known = true
+	c.second = candidate{}
+}
+
+// between reports whether v lies in [first, last].
+func between(v, first, last seqnum.Value) bool {
+	return first.LessEq(v) && v.LessEq(last)
+}

@@ -1,0 +1,254 @@
+package conntrack
+
+import "time"
+
+// Config bounds a table. Zero values mean the defaults.
+type Config struct {
+	Connections int // entries: 262144
+	HalfOpen    int // entries without a completed handshake: 65536
+	Timeouts    Timeouts
+	// Lossy: packets may pass that the table never sees. What they would have
+	// told is believed when the other side acknowledges it.
+	Lossy bool
+}
+
+const (
+	defaultConnections = 262144
+	defaultHalfOpen    = 65536
+)
+
+// Stats counts what a table did since it was made.
+type Stats struct {
+	Created, Reopened        uint64
+	Expired                  uint64
+	Evicted, EvictedHalfOpen uint64
+	Full                     uint64 // packets for which there was no entry
+	Invalid                  uint64 // packets
+}
+
+// Table is a table of connections, for one goroutine. It is made by New.
+//
+// When it is full the oldest half-open connection makes room for a new one,
+// then the oldest that is thought to be over, then an established one that has
+// been silent for a while. If a short look finds none, the new one is refused.
+type Table[V any] struct {
+	cfg   Config
+	limit Timeouts
+	ended func(*Conn[V], End)
+	conns map[key]*Conn[V]
+	last  *Conn[V] // of the latest packet: the next is often its neighbour
+	free  []*Conn[V]
+	queue [ranks]list[V]
+	wheel wheel[V]
+	ids   uint64
+	stats Stats
+}
+
+// rank is how easily a connection is given up; the first ones go first.
+type rank uint8
+
+const (
+	rankHalfOpen rank = iota // or heard from one end only: anyone can send such packets
+	rankOver
+	rankEstablished
+	ranks
+)
+
+// New makes a table. ended, if not nil, is called with each entry that leaves
+// it, while the entry's fields still stand.
+func New[V any](cfg Config, ended func(*Conn[V], End)) *Table[V] {
+	if cfg.Connections <= 0 {
+		cfg.Connections = defaultConnections
+	}
+	if cfg.HalfOpen <= 0 {
+		cfg.HalfOpen = defaultHalfOpen
+	}
+	if ended == nil {
+		ended = func(*Conn[V], End) {}
+	}
+	t := &Table[V]{cfg: cfg, limit: cfg.Timeouts.withDefaults(), ended: ended, conns: map[key]*Conn[V]{}}
+	for r := range t.queue {
+		t.queue[r].of = func(c *Conn[V]) *links[V] { return &c.rank }
+	}
+	return t
+}
+
+// Len returns the number of entries.
+func (t *Table[V]) Len() int { return len(t.conns) }
+
+// HalfOpen returns the number of entries without a completed handshake, and of
+// those that began unseen and were heard from one end only.
+func (t *Table[V]) HalfOpen() int { return t.queue[rankHalfOpen].len }
+
+// Stats returns the counters.
+func (t *Table[V]) Stats() Stats { return t.stats }
+
+// All calls f with every entry until it returns false. f must not call the table.
+func (t *Table[V]) All(f func(*Conn[V]) bool) {
+	for r := range t.queue {
+		for c := t.queue[r].first; c != nil; c = c.rank.next {
+			if !f(c) {
+				return
+			}
+		}
+	}
+}
+
+// Close ends every entry with EndShutdown.
+func (t *Table[V]) Close() {
+	for r := range t.queue {
+		for c := t.queue[r].first; c != nil; c = t.queue[r].first {
+			t.end(c, EndShutdown)
+		}
+	}
+}
+
+// slab is how many entries are allocated at once.
+const slab = 256
+
+// take returns an empty entry, evicting another if the table is full; nil when
+// none can be had.
+func (t *Table[V]) take(now int64) *Conn[V] {
+	if t.queue[rankHalfOpen].len >= t.cfg.HalfOpen || len(t.conns) >= t.cfg.Connections {
+		if !t.evict(now) {
+			return nil
+		}
+	}
+	if len(t.free) == 0 {
+		conns := make([]Conn[V], slab)
+		for i := range conns {
+			t.free = append(t.free, &conns[i])
+		}
+	}
+	n := len(t.free) - 1
+	c := t.free[n]
+	t.free = t.free[:n]
+	t.ids++
+	c.ID, c.slot, c.lossy = t.ids, unfiled, t.cfg.Lossy
+	c.Start = now
+	return c
+}
+
+// secondChances is how many established connections evict looks at.
+const secondChances = 16
+
+// idle is the silence after which an established connection may be given up.
+const idle = int64(10 * time.Second)
+
+// evict makes room for one entry.
+func (t *Table[V]) evict(now int64) bool {
+	if c := t.queue[rankHalfOpen].first; c != nil {
+		t.stats.EvictedHalfOpen++
+		t.end(c, EndEvicted)
+		return true
+	}
+	c := t.queue[rankOver].first
+	if c == nil {
+		c = t.silent(now)
+	}
+	if c == nil {
+		return false
+	}
+	t.stats.Evicted++
+	t.end(c, EndEvicted)
+	return true
+}
+
+// silent returns an established connection that may be given up. Those it finds
+// in use are looked at again only after all others.
+func (t *Table[V]) silent(now int64) *Conn[V] {
+	q := &t.queue[rankEstablished]
+	for range min(secondChances, q.len) {
+		c := q.first
+		if now-c.Last > idle {
+			return c
+		}
+		q.remove(c)
+		q.push(c)
+	}
+	return nil
+}
+
+// admit files an entry that now has its key, numbers and state.
+func (t *Table[V]) admit(c *Conn[V], now int64) {
+	c.ranked = c.rankNow()
+	t.queue[c.ranked].push(c)
+	t.touch(c, now)
+	t.wheel.file(c, c.deadline)
+}
+
+func (c *Conn[V]) rankNow() rank {
+	switch {
+	case c.state.half() || !c.sides[Original].seen || !c.sides[Reply].seen:
+		return rankHalfOpen
+	case c.state.over():
+		return rankOver
+	}
+	return rankEstablished
+}
+
+// rerank moves an entry to the queue that it belongs in by now.
+func (t *Table[V]) rerank(c *Conn[V]) {
+	if r := c.rankNow(); r != c.ranked {
+		t.queue[c.ranked].remove(c)
+		c.ranked = r
+		t.queue[r].push(c)
+	}
+}
+
+// setState moves an entry to a state, and to the rank and the place in the
+// wheel that go with it.
+func (t *Table[V]) setState(c *Conn[V], s State) {
+	if c.state == s {
+		return
+	}
+	shorter := t.limit[s] < t.limit[c.state]
+	c.state = s
+	if c.slot == unfiled {
+		return // admit will see to it
+	}
+	t.rerank(c)
+	if shorter {
+		t.wheel.remove(c)
+		t.wheel.file(c, t.wheel.now+int64(t.limit[s]))
+	}
+}
+
+// touch notes that a packet came. The wheel is not told: it looks when the
+// entry's slot comes.
+func (t *Table[V]) touch(c *Conn[V], now int64) {
+	c.Last = now
+	c.deadline = now + int64(t.limit[c.state])
+}
+
+// end takes an entry out of the table.
+func (t *Table[V]) end(c *Conn[V], why End) {
+	if why == EndExpired {
+		t.stats.Expired++
+	}
+	t.ended(c, why)
+	delete(t.conns, c.key)
+	t.queue[c.ranked].remove(c)
+	t.wheel.remove(c)
+	if t.last == c {
+		t.last = nil
+	}
+	*c = Conn[V]{slot: unfiled}
+	t.free = append(t.free, c)
+}
+
+// Expire ends entries that have been silent for too long, at most a few
+// thousand a call, and returns how many. Call it every 100 ms or so.
+func (t *Table[V]) Expire(now int64) int {
+	t.wheel.start(now)
+	n := 0
+	t.wheel.turn(now, func(c *Conn[V]) bool {
+		if c.deadline > now {
+			return false
+		}
+		n++
+		t.end(c, EndExpired)
+		return true
+	})
+	return n
+}

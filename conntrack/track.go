@@ -1,0 +1,105 @@
+package conntrack
+
+import "tlsgate/conntrack/packet"
+
+const synBits = packet.SYN | packet.ACK | packet.FIN | packet.RST
+
+// Track finds or makes the connection of a segment and moves it on. It
+// allocates nothing for a known connection. now is in nanoseconds since the
+// Unix epoch and never goes back.
+func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
+	t.wheel.start(now)
+	k, sender := makeKey(p)
+	c := t.last
+	if c == nil || c.key != k {
+		c = t.conns[k]
+	}
+	if c != nil && c.deadline <= now {
+		t.end(c, EndExpired)
+		c = nil
+	}
+	if c == nil {
+		return t.create(k, sender, p, now)
+	}
+	t.last = c
+	r := Tracked[V]{Conn: c, Dir: Direction(c.original ^ sender)}
+	bad := sane(p.Flags)
+	switch {
+	case bad != NoReason:
+		r.Why = bad
+	case p.Flags.Has(packet.RST):
+		r.Why = t.reset(c, r.Dir, p)
+	case p.Flags&synBits == packet.SYN:
+		r.Why = t.syn(c, r.Dir, p)
+	case p.Flags.Has(packet.SYN):
+		if c.proves(r.Dir, p) {
+			return t.reopen(c, r.Dir, p, now)
+		}
+		r.Why = t.synAck(c, r.Dir, p)
+	default:
+		r.Why = t.segment(c, r.Dir, p)
+	}
+	if r.Why != NoReason {
+		t.stats.Invalid++
+		return r
+	}
+	r.Outcome = Known
+	c.Packets[r.Dir]++
+	c.Bytes[r.Dir] += uint64(len(p.Raw))
+	t.touch(c, now)
+	return r
+}
+
+// sane refuses combinations of flags that no TCP sends and that receivers treat
+// differently (nf_conntrack_proto_tcp.c:tcp_valid_flags).
+func sane(f packet.Flags) Reason {
+	switch f & synBits {
+	case packet.SYN, packet.SYN | packet.ACK, packet.ACK, packet.FIN | packet.ACK, packet.RST, packet.RST | packet.ACK:
+		return NoReason
+	case 0, packet.FIN:
+		return NoAck
+	}
+	return BadFlags
+}
+
+// create makes an entry for the first packet of a connection.
+func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Tracked[V] {
+	why := sane(p.Flags)
+	if why == NoReason && p.Flags.Has(packet.RST) {
+		why = NoEntry
+	}
+	if why != NoReason {
+		t.stats.Invalid++
+		return Tracked[V]{Why: why}
+	}
+	c := t.take(now)
+	if c == nil {
+		t.stats.Full++
+		return Tracked[V]{Outcome: Full}
+	}
+	c.key, c.original = k, sender
+	r := Tracked[V]{Conn: c, Outcome: Opened}
+	if p.Flags&synBits == packet.SYN {
+		c.begin(p)
+		c.state = SynSent
+	} else {
+		r.Outcome, r.Dir = Midstream, midstreamDir(p)
+		c.original = sender ^ uint8(r.Dir)
+		c.join(r.Dir, p)
+	}
+	c.Packets[r.Dir], c.Bytes[r.Dir] = 1, uint64(len(p.Raw))
+	t.conns[k] = c
+	t.last = c
+	t.stats.Created++
+	t.admit(c, now)
+	return r
+}
+
+// midstreamDir guesses the direction of a packet whose connection began unseen:
+// a SYN-ACK says it, else servers are taken to have the lower port.
+func midstreamDir(p *packet.Parsed) Direction {
+	if p.Flags.Has(packet.SYN) || p.SrcPort < p.DstPort {
+		return Reply
+	}
+	return Original
+}
