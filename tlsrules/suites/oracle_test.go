@@ -1,0 +1,85 @@
+package suites
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// output runs a program of this machine. A missing program skips the test, and
+// fails it in CI.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("missing program: %s", name)
+		}
+		t.Skipf("missing program: %s", name)
+	}
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return string(out)
+}
+
+// TestAgreesWithOpenSSL reads lines like
+//
+//	0x00,0x9C - TLS_RSA_WITH_AES_128_GCM_SHA256 - AES128-GCM-SHA256 TLSv1.2 Kx=RSA Au=RSA Enc=AESGCM(128) Mac=AEAD
+func TestAgreesWithOpenSSL(t *testing.T) {
+	out := output(t, "openssl", "ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL@SECLEVEL=0")
+	line := regexp.MustCompile(`(?m)^ *(\S+) - (\S+) +- (\S+) +(\S+) +Kx=(\S+) +Au=(\S+) +Enc=([^( ]+)(?:\((\d+)\))? +Mac=(\S+)`)
+	// OpenSSL counts the key exchange of RSA_PSK and DHE_PSK as one word, and
+	// does not tell ephemeral from fixed.
+	words := strings.NewReplacer("ECDHEPSK", "ECDHE", "DHEPSK", "DHE", "RSAPSK", "RSA", "None", "anon")
+	lines := line.FindAllStringSubmatch(out, -1)
+	if len(lines) < 50 {
+		t.Fatalf("openssl lists %d suites", len(lines))
+	}
+	for _, m := range lines {
+		s, ok := Lookup(m[1])
+		if !ok || s.IANA != m[2] || s.OpenSSL != m[3] {
+			t.Errorf("%s is %q and %q, want %q and %q", m[1], s.IANA, s.OpenSSL, m[2], m[3])
+			continue
+		}
+		if v, _ := ParseVersion(m[4]); s.MinVersion != v {
+			t.Errorf("%s begins with %s, want %s", s.IANA, VersionName(s.MinVersion), m[4])
+		}
+		kx := strings.TrimSuffix(words.Replace(m[5]), "E")
+		if strings.TrimSuffix(s.KX, "E") != kx {
+			t.Errorf("%s: key exchange %s, want %s", s.IANA, s.KX, m[5])
+		}
+		auth := words.Replace(m[6])
+		if strings.HasPrefix(m[5], "RSAPSK") {
+			auth = "PSK"
+		}
+		if strings.TrimPrefix(s.Auth, "SRP+") != auth {
+			t.Errorf("%s: authentication %s, want %s", s.IANA, s.Auth, m[6])
+		}
+		if m[8] != "" && strconv.Itoa(int(s.Bits)) != m[8] {
+			t.Errorf("%s: %d bits, want %s", s.IANA, s.Bits, m[8])
+		}
+		if s.MAC != m[9] {
+			t.Errorf("%s: MAC %s, want %s", s.IANA, s.MAC, m[9])
+		}
+	}
+}
+
+// TestAgreesWithGnuTLS reads lines like
+//
+//	TLS_RSA_AES_128_GCM_SHA256   0x00, 0x9c   TLS1.2
+func TestAgreesWithGnuTLS(t *testing.T) {
+	out := output(t, "gnutls-cli", "--list")
+	lines := regexp.MustCompile(`(?m)^(TLS_\S+)\s+(0x.., 0x..)\s`).FindAllStringSubmatch(out, -1)
+	if len(lines) < 50 {
+		t.Fatalf("gnutls-cli lists %d suites", len(lines))
+	}
+	for _, m := range lines {
+		if s, ok := Lookup(m[2]); !ok || s.GnuTLS != m[1] {
+			t.Errorf("%s is %q, want %q", m[2], s.GnuTLS, m[1])
+		}
+	}
+}
