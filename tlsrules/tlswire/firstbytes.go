@@ -1,0 +1,100 @@
+package tlswire
+
+// A Protocol is what a connection speaks, by its first bytes. The zero Protocol
+// is not known yet.
+type Protocol uint8
+
+const (
+	ProtocolTLS     Protocol = iota + 1 // SSL 3.0 included
+	ProtocolSSLv2                       // an SSL 2.0 hello, also one that offers TLS
+	ProtocolHTTP                        // without TLS
+	ProtocolSSH                         // RFC 4253, Section 4.2
+	ProtocolUnknown                     // none of these
+)
+
+var protocolNames = [...]string{"none", "tls", "sslv2", "http", "ssh", "unknown"}
+
+// String returns the name policies use.
+func (p Protocol) String() string { return name(protocolNames[:], uint8(p)) }
+
+// openings are how the protocols told apart begin; all fit in side.head.
+var openings = [...]struct {
+	text     string
+	protocol Protocol
+}{
+	{"GET ", ProtocolHTTP}, {"POST ", ProtocolHTTP}, {"HEAD ", ProtocolHTTP}, {"PUT ", ProtocolHTTP}, {"DELETE ", ProtocolHTTP}, {"PATCH ", ProtocolHTTP},
+	{"OPTIONS ", ProtocolHTTP}, {"CONNECT ", ProtocolHTTP}, {"TRACE ", ProtocolHTTP}, {"PRI * HT", ProtocolHTTP}, {"HTTP/1.", ProtocolHTTP},
+	{"SSH-", ProtocolSSH},
+}
+
+// sslv2HeadLen is the length of an SSL 2.0 record header with the message type
+// and version that follow it.
+const sslv2HeadLen = 5
+
+// firstBytes judges the beginning of one side's stream; the zero Protocol means
+// that more bytes are needed. answer says that the other side has sent a
+// ClientHello.
+//
+// What any server would take for TLS must not pass as something else: crypto/tls
+// takes record versions from 0x0000 to 0x0fff in a first record. With a major
+// version other than 3 it is TLS only if all else is as in TLS.
+func firstBytes(b []byte, answer bool) Protocol {
+	switch t := ContentType(b[0]); {
+	case b[0]&0x80 != 0:
+		return firstBytesSSLv2(b)
+	case t == RecordTypeHandshake, t == RecordTypeAlert, t == RecordTypeChangeCipherSpec && answer:
+		return firstBytesTLS(b)
+	}
+	for _, o := range openings {
+		if n := min(len(b), len(o.text)); string(b[:n]) == o.text[:n] {
+			if n < len(o.text) {
+				return 0
+			}
+			return o.protocol
+		}
+	}
+	return ProtocolUnknown
+}
+
+func firstBytesTLS(b []byte) Protocol {
+	if len(b) > 1 && b[1] > maxRecordVersion>>8 {
+		return ProtocolUnknown
+	}
+	if len(b) < recordHeaderLen {
+		return 0
+	}
+	if b[1] == 3 {
+		return ProtocolTLS
+	}
+	length := int(b[3])<<8 | int(b[4])
+	if ContentType(b[0]) != RecordTypeHandshake {
+		return protocolIf(length == alertLen, ProtocolTLS)
+	}
+	if length == 0 || length > maxPlaintext {
+		return ProtocolUnknown
+	}
+	if len(b) == recordHeaderLen {
+		return 0
+	}
+	t := HandshakeType(b[recordHeaderLen])
+	return protocolIf(t == TypeClientHello || t == TypeServerHello, ProtocolTLS)
+}
+
+// firstBytesSSLv2 knows the two-byte header only; servers that still read SSL
+// 2.0 hellos take no other.
+func firstBytesSSLv2(b []byte) Protocol {
+	if len(b) > 2 && HandshakeType(b[2]) != TypeClientHello {
+		return ProtocolUnknown
+	}
+	if len(b) < sslv2HeadLen {
+		return 0
+	}
+	return protocolIf(b[3] == 3 || b[3] == 0 && b[4] == byte(VersionSSL20), ProtocolSSLv2)
+}
+
+func protocolIf(is bool, p Protocol) Protocol {
+	if is {
+		return p
+	}
+	return ProtocolUnknown
+}
