@@ -1,0 +1,168 @@
+package tlsrules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"pgregory.net/rapid"
+
+	"tlsgate/tlsrules/suites"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// alphabet is a few words for each key of the model.
+var alphabet = map[Key][]string{
+	KeySource:       {"192.0.2.1", "192.0.2.2"},
+	KeyPort:         {"443", "8443"},
+	KeyProtocol:     {"tls", "http"},
+	KeyServerName:   {"a.example", "none"},
+	KeyVersion:      {"1.2", "1.3"},
+	KeyCipher:       {"AES128-SHA", "AES256-SHA"},
+	KeyALPNSelected: {"h2", "none"},
+	KeyGroup:        {"x25519", "x448"},
+	KeyContentType:  {"handshake", "application_data"},
+}
+
+func drawConditions(t *rapid.T, name string, most int) (m map[Key][]string) {
+	m = map[Key][]string{}
+	all := slices.DeleteFunc(Keys(), func(k Key) bool { return alphabet[k] == nil })
+	for _, k := range rapid.SliceOfNDistinct(rapid.SampledFrom(all), 0, most, rapid.ID).Draw(t, name) {
+		m[k] = rapid.SliceOfNDistinct(rapid.SampledFrom(alphabet[k]), 1, 2, rapid.ID).Draw(t, k.String())
+	}
+	return m
+}
+
+func parsed(t *rapid.T, m map[Key][]string) (list []Condition) {
+	for k, values := range m {
+		c, err := ParseCondition(k, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+func drawPolicy(t *rapid.T, transient bool) (*Policy, *model) {
+	actions := []Action{Drop, Accept, Reset}
+	m := &model{def: Defaults{Action: rapid.SampledFrom(actions).Draw(t, "default"), NotTLS: rapid.SampledFrom(actions).Draw(t, "not tls")}}
+	var rules []Rule
+	for range rapid.IntRange(0, 5).Draw(t, "rules") {
+		r := modelRule{
+			match: drawConditions(t, "match", 2), unless: drawConditions(t, "unless", 2), require: drawConditions(t, "require", 3),
+			rule: Rule{
+				Action: rapid.SampledFrom(actions[:3]).Draw(t, "action"), HasAction: rapid.Bool().Draw(t, "has action"),
+				Otherwise: rapid.SampledFrom([]Action{Drop, Reset}).Draw(t, "otherwise"),
+				Observe:   rapid.Bool().Draw(t, "observe"), UnseenAllow: rapid.Bool().Draw(t, "unseen"),
+			},
+		}
+		if !transient {
+			for _, part := range []map[Key][]string{r.match, r.unless} {
+				delete(part, KeyContentType)
+			}
+		}
+		if len(r.require) == 0 {
+			r.rule.HasAction = true
+		}
+		if r.rule.HasAction && r.rule.Action.Refuses() {
+			r.require = nil
+		}
+		r.rule.Match, r.rule.Unless, r.rule.Require = parsed(t, r.match), parsed(t, r.unless), parsed(t, r.require)
+		m.rules = append(m.rules, r)
+		rules = append(rules, r.rule)
+	}
+	p, err := New(rules, m.def)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, m
+}
+
+// event is one thing that becomes known: a stage's facts, or that they never
+// will; the group; or a record.
+type event struct {
+	stage   Stage
+	never   bool
+	group   bool
+	content string
+}
+
+func drawEvents(t *rapid.T) (w world, events []event) {
+	w = world{}
+	for _, k := range Keys() {
+		if values := alphabet[k]; values != nil {
+			w[k] = rapid.SampledFrom(values).Draw(t, k.String())
+		}
+	}
+	never := func(name string) bool { return rapid.IntRange(0, 5).Draw(t, name) == 0 }
+	record := func() {
+		for range rapid.IntRange(0, 2).Draw(t, "records") {
+			events = append(events, event{stage: StageRecords, content: rapid.SampledFrom(alphabet[KeyContentType]).Draw(t, "record")})
+		}
+	}
+	events = append(events, event{stage: StageSYN}, event{stage: StageFirstBytes, never: never("no first bytes")})
+	if w[KeyProtocol] == "http" && !events[1].never {
+		return w, events
+	}
+	record()
+	events = append(events, event{stage: StageClientHello, never: never("no client hello")})
+	record()
+	noServer := never("no server hello")
+	events = append(events, event{stage: StageServerHello, never: noServer})
+	record()
+	if !noServer {
+		events = append(events, event{stage: StageServerHello, group: true, never: never("no group")})
+	}
+	record()
+	return w, events
+}
+
+// number gives what a word of the alphabet is on the wire.
+func number(t *rapid.T, byName func(string) (uint16, bool), s string) uint16 {
+	n, ok := byName(s)
+	if !ok {
+		t.Fatal(s)
+	}
+	return n
+}
+
+// tell puts an event into facts.
+func (e event) tell(t *rapid.T, w world, f *Facts) {
+	switch {
+	case e.group && e.never:
+		f.GroupSettled = true
+		return
+	case e.group:
+		f.Group = number(t, suites.GroupByName, w[KeyGroup])
+		return
+	case e.content != "":
+		f.Content = tlswire.Handshake
+		if e.content == "application_data" {
+			f.Content = tlswire.ApplicationData
+		}
+		return
+	case e.never:
+		f.Never.Add(e.stage)
+		return
+	}
+	f.Known.Add(e.stage)
+	switch e.stage {
+	case StageSYN:
+		f.Source = netip.MustParseAddr(w[KeySource])
+		fmt.Sscan(w[KeyPort], &f.Port)
+	case StageFirstBytes:
+		f.Protocol = tlswire.ProtocolTLS
+		if w[KeyProtocol] == "http" {
+			f.Protocol = tlswire.ProtocolHTTP
+		}
+	case StageClientHello:
+		f.Client = &tlswire.ClientHello{HasServerName: w[KeyServerName] != "none", ServerName: []byte(w[KeyServerName])}
+	case StageServerHello:
+		s, _ := suites.Lookup(w[KeyCipher])
+		f.Server = &tlswire.ServerHello{Version: number(t, suites.ParseVersion, w[KeyVersion]), CipherSuite: s.Code}
+		if w[KeyALPNSelected] != "none" {
+			f.Server.ALPN = []byte(w[KeyALPNSelected])
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package tlsrules
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Rule is one [[rule]] of a policy. The zero Rule means nothing, and New does
+// not take it.
+type Rule struct {
+	// Name stands in events; empty is "rule N", counted from 1.
+	Name string
+	// All conditions of Match must hold, and not all of Unless. Without
+	// conditions Match holds and Unless does not.
+	Match, Unless []Condition
+	// Require must hold, each condition from the moment its fact is known.
+	Require []Condition
+	// Action ends the judgement unless it is Continue. HasAction is false
+	// when none was given: with Require that is Continue.
+	Action    Action
+	HasAction bool
+	// Otherwise is for a violated requirement: it must refuse.
+	Otherwise Action
+	// Observe reports what the rule would refuse and refuses nothing.
+	Observe bool
+	// UnseenAllow: a requirement on a fact that cannot become known holds.
+	UnseenAllow bool
+}
+
+// Defaults are for what no rule decides. The zero Defaults drops.
+type Defaults struct {
+	Action Action // no rule decides: Accept, Drop or Reset
+	NotTLS Action // nor can any, for the first bytes are not TLS
+	// Observe reports what would be refused and refuses nothing.
+	Observe bool
+}
+
+// Policy is rules and defaults, checked and ready to decide. It is made by
+// New, immutable, and safe for concurrent use.
+type Policy struct {
+	rules    []rule
+	defaults Defaults
+	asks     steps // about which there is a condition, and the defaults' own
+}
+
+// rule is a Rule as Decide reads it: conditions in the order of their steps.
+type rule struct {
+	Rule
+	needs    steps // of Require
+	tlsNeeds bool  // some of them take TLS, and being unseen is no excuse
+	// Match or Unless may be another one with every record.
+	matchAgain, unlessAgain bool
+}
+
+// maxRules is what Judgement can count.
+const maxRules = 1<<16 - 2
+
+// RuleError says what is wrong with a rule.
+type RuleError struct {
+	Index int    // of the rule, from 0
+	Name  string // of the rule
+	Key   string // of the rule's table, or empty
+	Msg   string
+	Hint  string // may be empty
+}
+
+func (e *RuleError) Error() string { return fmt.Sprintf("rule %q: %s", e.Name, e.Msg) }
+
+// New checks rules and makes a policy of them. Its errors are *RuleError, all
+// of them joined.
+func New(rules []Rule, def Defaults) (*Policy, error) {
+	var errs []error
+	for _, d := range []struct {
+		key    string
+		action Action
+	}{{"default.action", def.Action}, {"default.not_tls", def.NotTLS}} {
+		if d.action != Accept && d.action != Drop && d.action != Reset {
+			errs = append(errs, fmt.Errorf("%s = %q decides nothing", d.key, d.action))
+		}
+	}
+	if len(rules) > maxRules {
+		return nil, fmt.Errorf("%d rules are more than the %d a policy can have", len(rules), maxRules)
+	}
+	p := &Policy{rules: make([]rule, 0, len(rules)), defaults: def, asks: stepSYN.bit() | stepFirstBytes.bit()}
+	seen := map[string]int{}
+	for i, r := range rules {
+		if r.Name == "" {
+			r.Name = "rule " + strconv.Itoa(i+1)
+		}
+		if e := r.check(); e != nil {
+			e.Index, e.Name = i, r.Name
+			errs = append(errs, e)
+		}
+		if first, taken := seen[r.Name]; taken {
+			errs = append(errs, &RuleError{i, r.Name, "name", fmt.Sprintf("rule %d has this name already", first+1), "events tell rules by name"})
+		}
+		seen[r.Name] = i
+		c := r.compile()
+		p.rules = append(p.rules, c)
+		p.asks |= stepsOf(c.Match) | stepsOf(c.Unless) | c.needs
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return p, nil
+}
+
+// check finds what makes a rule meaningless or contradict itself. The caller
+// fills in which rule it is.
+func (r *Rule) check() *RuleError {
+	switch {
+	case !r.HasAction && len(r.Require) == 0:
+		return &RuleError{Msg: "has neither require nor action, so it means nothing", Hint: `add action = "accept", "drop", "reset" or "continue", or a require`}
+	case r.HasAction && r.Action > Continue:
+		return &RuleError{Key: "action", Msg: "is no action of a rule"}
+	case r.HasAction && r.Action.Refuses() && len(r.Require) > 0:
+		return &RuleError{Key: "require", Msg: fmt.Sprintf("is never asked, because action = %q refuses first", r.Action), Hint: `to refuse what violates it: action = "accept" or "continue", and otherwise = "` + r.Action.String() + `"; to refuse what fits it: move it into match`}
+	case len(r.Require) > 0 && !(r.Otherwise == Drop || r.Otherwise == Reset):
+		return &RuleError{Key: "otherwise", Msg: fmt.Sprintf("%q would let a violated requirement pass", r.Otherwise), Hint: `to report and not refuse: observe = true`}
+	}
+	for _, part := range [][]Condition{r.Match, r.Unless, r.Require} {
+		for i := range part {
+			if part[i].key == KeyNone {
+				return &RuleError{Msg: "has a condition without a key"}
+			}
+		}
+	}
+	return nil
+}
+
+func (r Rule) compile() rule {
+	c := rule{Rule: r}
+	if !r.HasAction {
+		c.Action = Continue
+	}
+	for _, part := range []*[]Condition{&c.Match, &c.Unless, &c.Require} {
+		*part = slices.Clone(*part)
+		slices.SortStableFunc(*part, func(a, b Condition) int { return int(a.key) - int(b.key) })
+	}
+	for i := range c.Require {
+		bit := c.Require[i].step
+		c.needs |= bit
+		c.tlsNeeds = c.tlsNeeds || bit&tlsSteps != 0 && !r.UnseenAllow
+	}
+	c.matchAgain = slices.ContainsFunc(c.Match, transient)
+	c.unlessAgain = slices.ContainsFunc(c.Unless, transient)
+	return c
+}
+
+func transient(c Condition) bool { return c.key.transient() }
+
+// Len returns the number of rules.
+func (p *Policy) Len() int { return len(p.rules) }
+
+// Defaults returns what decides when no rule does.
+func (p *Policy) Defaults() Defaults { return p.defaults }

@@ -1,0 +1,68 @@
+package tlsrules
+
+// Reason says why a connection was decided as it was: the reasons of EVENTS.md,
+// which are also metric labels. The zero Reason is none.
+type Reason uint8
+
+const (
+	ReasonNone    Reason = iota
+	ReasonRule           // a rule's action, without a requirement
+	ReasonDefault        // no rule decided
+	ReasonNotTLS
+	ReasonMalformedRecord
+	ReasonMalformedHandshake
+	ReasonTCPOverlap
+	ReasonTCPInvalid
+	ReasonLimitConnections
+	ReasonLimitBuffered
+	ReasonLimitHello
+	ReasonLimitHalfOpen
+	ReasonUndecided
+	ReasonMidstream
+	ReasonRefusedEarlier
+
+	reasonRequire // and the key
+)
+
+var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
+	copy(names[:], []string{
+		ReasonNone:               "",
+		ReasonRule:               "rule",
+		ReasonDefault:            "default",
+		ReasonNotTLS:             "not_tls",
+		ReasonMalformedRecord:    "malformed.record",
+		ReasonMalformedHandshake: "malformed.handshake",
+		ReasonTCPOverlap:         "tcp.overlap",
+		ReasonTCPInvalid:         "tcp.invalid",
+		ReasonLimitConnections:   "limit.connections",
+		ReasonLimitBuffered:      "limit.buffered",
+		ReasonLimitHello:         "limit.hello",
+		ReasonLimitHalfOpen:      "limit.half_open",
+		ReasonUndecided:          "undecided",
+		ReasonMidstream:          "midstream",
+		ReasonRefusedEarlier:     "refused.earlier",
+	})
+	for k := range Key(keyCount) {
+		names[int(reasonRequire)+int(k)] = "require." + k.String()
+	}
+	return names
+}()
+
+// ReasonRequire is the reason of a violated requirement on k.
+func ReasonRequire(k Key) Reason { return reasonRequire + Reason(k) }
+
+// Key returns the key of a violated requirement; KeyNone for other reasons.
+func (r Reason) Key() Key {
+	if r <= reasonRequire {
+		return KeyNone
+	}
+	return Key(r - reasonRequire)
+}
+
+// String returns the reason as EVENTS.md spells it.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "invalid"
+}
