@@ -1,0 +1,181 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// broken are policies with one thing wrong: the text, the error, the hint.
+var broken = []struct{ text, want, hint string }{
+	{"[queue\nnumber = 1", `policy.toml:2: expected '.' or ']' to end table name, but got '\n' instead`, ""},
+	{"[default]\naction = \"accept\"\naction = \"drop\"", `policy.toml:3: default.action: Key 'default.action' has already been defined.`, ""},
+
+	{"[qeue]\nnumber = 1", `policy.toml:1: qeue: unknown key`, `did you mean "queue"?`},
+	{"rules = 1", `policy.toml:1: rules: unknown key`, `did you mean "rule"?`},
+	{"queue = 1", `policy.toml:1: queue: is 1, not a table`, ""},
+	{"[[default]]\naction = \"drop\"", `policy.toml:1: default: is a table, not a list of tables`, `write [default], once`},
+	{"[queue]\nnumbr = 1", `policy.toml:2: queue.numbr: unknown key`, `did you mean "number"?`},
+	{"[queue]\nzzz = 1", `policy.toml:2: queue.zzz: unknown key`, `known here: number, workers, fail_open, backend`},
+	{"[queue]\nnumber = 65536", `policy.toml:2: queue.number: is 65536, not a number from 0 to 65535`, ""},
+	{"[queue]\nnumber = -1", `policy.toml:2: queue.number: is -1, not a number from 0 to 65535`, ""},
+	{"[queue]\nnumber = \"0\"", `policy.toml:2: queue.number: is "0", not a number`, "write a number without quotes"},
+	{"[queue]\nfail_open = \"no\"", `policy.toml:2: queue.fail_open: is "no", not true or false`, "write true or false, without quotes"},
+	{"[queue]\nbackend = \"bacth\"", `policy.toml:2: queue.backend: "bacth" is not known`, `did you mean "batch"?`},
+	{"[queue]\nbackend = 7", `policy.toml:2: queue.backend: is 7, not a string`, `one of: "batch", "go-nfqueue"`},
+	{"[queue]\nnumber = 65535\nworkers = 2", `policy.toml:3: queue.workers: the last queue would be 65536, and 65535 is the highest`, "lower number or workers"},
+
+	{"[intercept]\nhooks = \"prerouting\"", `policy.toml:2: intercept.hooks: "prerouting" is not a hook`, `known are "forward", "input", "output"`},
+	{"[intercept]\nhooks = []", `policy.toml:2: intercept.hooks: is empty: nothing would be intercepted`, `a gateway wants "forward", a host "input" and "output"`},
+	{"[intercept]\nports = []", `policy.toml:2: intercept.ports: is empty: nothing would be intercepted`, portHint},
+	{"[intercept]\nports = [0]", `policy.toml:2: intercept.ports: "0" is not a port or range`, portHint},
+	{"[intercept]\nports = [\"all\", 443]", `policy.toml:2: intercept.ports: has "all" among others`, `write only "all", or only ports`},
+	{"[intercept]\nin_interfaces = [\"a*b\"]", `policy.toml:2: intercept.in_interfaces: "a*b" has a star that is not at the end`, `write "eth*"`},
+	{"[intercept]\nmark = \"0x5\"", `policy.toml:2: intercept.mark: 0x00000005 cannot hold a mark`, `write for example "0x00ff0000": at least three bits side by side`},
+	{"[intercept]\nmark = true", `policy.toml:2: intercept.mark: is true, not a mask of 32 bits`, `write for example "0x00ff0000": at least three bits side by side`},
+
+	{"[default]\naction = \"continue\"", `policy.toml:2: default.action: "continue" is not known`, `one of: "drop", "accept", "reset"`},
+	{"[default]\nmalformed = \"alert:decode_error\"", `policy.toml:2: default.malformed: "alert:decode_error" is not supported yet`, `one of: "drop", "accept", "reset"`},
+	{"[default]\nmptcp = \"stripp\"", `policy.toml:2: default.mptcp: "stripp" is not known`, `did you mean "strip"?`},
+	{"[default]\nmidstream = \"refuse\"", `policy.toml:2: default.midstream: "refuse" is not known`, `one of: "drop", "reset", "inspect", "accept"`},
+	{"[default]\ngrace = \"24h\"", `policy.toml:2: default.grace: is not supported yet`, `only "0s" is`},
+
+	{"[limits]\nbuffered = \"256MB\"", `policy.toml:2: limits.buffered: "256MB" is not a size`, sizeHint},
+	{"[limits]\nbuffered = \"99999999GiB\"", `policy.toml:2: limits.buffered: "99999999GiB" is not a size`, sizeHint},
+	{"[limits]\nbuffered = 1.5", `policy.toml:2: limits.buffered: is 1.5, not a size`, sizeHint},
+	{"[limits]\nbuffered = -1", `policy.toml:2: limits.buffered: is -1, not a size`, sizeHint},
+	{"[limits]\ndecide = 30", `policy.toml:2: limits.decide: 30 has no unit`, `did you mean "30s"?`},
+	{"[limits]\ndecide = \"half an hour\"", `policy.toml:2: limits.decide: "half an hour" is not a duration`, durationHint},
+	{"[limits]\nhello = \"128KiB\"", `policy.toml:2: limits.hello: is 131072, more than per_connection, which is 98304`, "raise per_connection or lower hello"},
+	{"[limits]\nconnections = 10\nhalf_open = 11", `policy.toml:3: limits.half_open: is 11, more than connections, which is 10`, "raise connections or lower half_open"},
+	{"[log]\nevents = \"\"", `policy.toml:2: log.events: is empty`, `write a path, "-" for standard output, or "none"`},
+
+	{"[sets]\na = \"@b\"\nb = \"@a\"", `policy.toml:3: sets.b: @a contains itself: a > b > a`, ""},
+	{"[sets]\na = \"file:nothing.txt\"", `policy.toml:2: sets.a: cannot read DIR/nothing.txt: no such file or directory`, "paths are relative to the policy file"},
+	{"[sets]\na = [true]", `policy.toml:2: sets.a: has true, where a string or a list of strings belongs`, "write a string, or a list of strings"},
+	{"[sets]\na = [[\"x\"]]", `policy.toml:2: sets.a: has a list in a list, where a string or a list of strings belongs`, "write a string, or a list of strings"},
+
+	{"[rule]\naction = \"drop\"", `policy.toml:1: rule: is a table, not a list of tables`, "write [[rule]] before each rule"},
+	{"[[rule]]\nname = \"a\"\nmatch = { sni = \"a.example\" }", `policy.toml:1: rule[1]: rule "a": has neither require nor action, so it means nothing`,
+		`add action = "accept", "drop", "reset" or "continue", or a require`},
+	{"[[rule]]\naction = \"drop\"\nrequire = { version = \"1.2\" }", `policy.toml:3: rule[1].require: rule "rule 1": is never asked, because action = "drop" refuses first`,
+		`to refuse what violates it: action = "accept" or "continue", and otherwise = "drop"; to refuse what fits it: move it into match`},
+	{"[[rule]]\nname = \"a\"\naction = \"drop\"\n[[rule]]\nname = \"a\"\naction = \"drop\"", `policy.toml:5: rule[2].name: rule "a": rule 1 has this name already`, "events tell rules by name"},
+	{"[[rule]]\nname = \"a\\nb\"\naction = \"drop\"", `policy.toml:2: rule[1].name: cannot be a name`, "at most 64 letters, without control characters: events and metrics carry it"},
+	{"[[rule]]\naction = \"alert:handshake_failure\"", `policy.toml:2: rule[1].action: "alert:handshake_failure" is not supported yet`, `one of: "drop", "accept", "reset", "continue"`},
+	{"[[rule]]\naction = \"hold\"", `policy.toml:2: rule[1].action: "hold" is not supported yet`, `one of: "drop", "accept", "reset", "continue"`},
+	{"[[rule]]\naction = \"acccept\"", `policy.toml:2: rule[1].action: "acccept" is not known`, `did you mean "accept"?`},
+	{"[[rule]]\naction = \"REJECT\"", `policy.toml:2: rule[1].action: "REJECT" is not known`, `did you mean "reset"?`},
+	{"[[rule]]\naction = \"deny\"", `policy.toml:2: rule[1].action: "deny" is not known`, `did you mean "drop"?`},
+	{"[[rule]]\nrequire = { version = \"1.2\" }\notherwise = \"accept\"", `policy.toml:3: rule[1].otherwise: "accept" is not known`, `one of: "drop", "reset"`},
+	{"[[rule]]\naction = \"accept\"\notherwise = \"drop\"", `policy.toml:3: rule[1].otherwise: has no effect without require`, "add a require, or leave it out"},
+	{"[[rule]]\naction = \"accept\"\nunseen = \"allow\"", `policy.toml:3: rule[1].unseen: has no effect without require`, "add a require, or leave it out"},
+	{"[[rule]]\nrequire = { version = \"1.2\" }\nunseen = \"deny\"", `policy.toml:3: rule[1].unseen: "deny" is not known`, `one of: "allow"`},
+	{"[[rule]]\naction = \"accept\"\npin = { to = \"session\" }", `policy.toml:3: rule[1].pin: is not supported yet`, ""},
+	{"[[rule]]\naction = \"accept\"\nmatch = { cert_key = \"rsa\" }", `policy.toml:3: rule[1].match.cert_key: is not supported yet`, ""},
+	{"[[rule]]\naction = \"accept\"\nmatch = { snl = \"a.example\" }", `policy.toml:3: rule[1].match.snl: unknown key`, `did you mean "sni"?`},
+	{"[[rule]]\naction = \"accept\"\nmatch = { sni = [] }", `policy.toml:3: rule[1].match.sni: "sni" has no values, so it could never hold`, "leave the key out, or name what it should allow"},
+	{"[[rule]]\naction = \"accept\"\nmatch = { sni = \"@bank\" }", `policy.toml:3: rule[1].match.sni: there is no set @bank`, "there is no [sets] in this file"},
+	{"[[rule]]\naction = \"accept\"\nmatch = { sni = \"@bnak\" }\n[sets]\nbank = \"a.example\"", `policy.toml:3: rule[1].match.sni: there is no set @bnak`, `did you mean "@bank"?`},
+	{"[[rule]]\naction = \"accept\"\nmatch = { sni = \"file:x\" }", `policy.toml:3: rule[1].match.sni: "file:x" can only stand in a set`, `write it in [sets] and "@name" here`},
+	{"[[rule]]\n[rule.require]\nversion = 1.2", `policy.toml:3: rule[1].require.version: has 1.2, where a string or a list of strings belongs`, `write it in quotes: "1.2"`},
+	{"[sets]\np = [\n\"AES128-SHA\",\n\"AES128-SHB\"]\n[[rule]]\naction = \"accept\"\n[[rule]]\nrequire.cipher = \"@p\"",
+		`policy.toml:8: rule[2].require.cipher: "AES128-SHB" (of @p) is not a cipher suite`, `did you mean "AES128-SHA"?`},
+	{"[[rule]]\nrequire.cipher = \"mozilla:intermediate-5.7\"", `policy.toml:2: rule[1].require.cipher: "mozilla:intermediate-5.7" is not supported yet`, "list the suites by name"},
+	{"[[test]]\nname = \"x\"", `policy.toml:1: test: is not supported yet`, ""},
+}
+
+func TestBroken(t *testing.T) {
+	for _, tt := range broken {
+		dir := t.TempDir()
+		c, err := Parse("policy.toml", []byte(tt.text), dir)
+		if c != nil || err == nil {
+			t.Errorf("%s\nwas taken", tt.text)
+			continue
+		}
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Errorf("%s\ngot no *Error: %v", tt.text, err)
+			continue
+		}
+		if got := strings.ReplaceAll(err.Error(), dir, "DIR"); got != tt.want || e.Hint != tt.hint {
+			t.Errorf("%s\ngot  %s\nwant %s\nhint %s", tt.text, got, tt.want, e.Hint)
+		}
+	}
+}
+
+func TestSeveralErrors(t *testing.T) {
+	_, err := Parse("p.toml", []byte("[[rule]]\naction = \"acept\"\n[queue]\nnumber = -1\n"), "")
+	want := `2 errors:
+  p.toml:2: rule[1].action: "acept" is not known (did you mean "accept"?)
+  p.toml:4: queue.number: is -1, not a number from 0 to 65535`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	var one *Error
+	if !errors.As(err, &one) || one.Hint != "" || one.File != "p.toml" {
+		t.Errorf("as one: got %+v", one)
+	}
+	if got := All(err); len(got) != 2 || got[1].Line != 4 {
+		t.Errorf("all: got %v", got)
+	}
+	if got := All(one); len(got) != 1 {
+		t.Errorf("all of one: got %v", got)
+	}
+	if All(nil) != nil {
+		t.Error("all of none: got some")
+	}
+}
+
+func TestLines(t *testing.T) {
+	l := scanLines([]byte(`# comment = 1
+[queue]
+number = 1
+[sets]
+"a" = [ # ] not yet
+  "x = [", 'y]',
+]
+b = ["]"]
+[[rule]]
+match.sni = "x"
+[[rule]]
+[rule.require]
+cipher = 1
+`))
+	for key, want := range map[string]int{
+		"queue": 2, "queue.number": 3, "queue.other": 2, "sets.a": 5, "sets.b": 8, "rule[1].match.sni": 10,
+		"rule[1].action": 9, "rule[2].require.cipher": 13, "rule[2].match": 11, "nothing": 0,
+	} {
+		if got := l.of(key); got != want {
+			t.Errorf("%s: got line %d, want %d", key, got, want)
+		}
+	}
+}
+
+// FuzzParse: whatever the text, there is a policy or errors that name the file.
+func FuzzParse(f *testing.F) {
+	for _, tt := range broken {
+		f.Add(tt.text)
+	}
+	f.Add("[[rule]]\nmatch = { source = \"::/0\", port = [1, \"2-3\"] }\nrequire = { cipher = \"0xC02F\" }\naction = \"accept\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "file:") {
+			t.Skip("reads files")
+		}
+		c, err := Parse("p", []byte(text), "")
+		if (c == nil) == (err == nil) {
+			t.Fatalf("got %v and %v", c, err)
+		}
+		for _, e := range All(err) {
+			if e.File != "p" || e.Msg == "" {
+				t.Errorf("got %+v", e)
+			}
+		}
+		if err != nil && len(All(err)) == 0 {
+			t.Errorf("no *Error in %v", err)
+		}
+		if c != nil {
+			c.Policy.Rules()
+		}
+	})
+}

@@ -1,0 +1,220 @@
+package config
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// Load reads a policy file. Its errors are an *Error or, when there are
+// several, Errors.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, &Error{File: path, Msg: systemText(err), Err: err}
+	}
+	return Parse(path, data, filepath.Dir(path))
+}
+
+// Parse reads the text of a policy. name stands in errors, and the files of
+// sets are relative to dir. Errors are those of Load.
+func Parse(name string, data []byte, dir string) (*Config, error) {
+	l := &loader{file: name, dir: dir, lines: scanLines(data), hash: sha256.New()}
+	l.hash.Write(data)
+	root := &table{l: l}
+	if _, err := toml.Decode(string(data), &root.m); err != nil {
+		return nil, syntaxError(name, err)
+	}
+	c := &Config{Path: name}
+	l.sets = sets{l: l, tables: root.table("sets")}
+	c.Sets = l.sets.all()
+	c.Queue = readQueue(root.table("queue"))
+	c.Intercept = readIntercept(root.table("intercept"))
+	c.Default = readDefault(root.table("default"))
+	c.Limits = readLimits(root.table("limits"))
+	c.Log = readLog(root.table("log"))
+	rules := l.rules(root)
+	root.later("test")
+	root.finish()
+	if err := l.errs.err(); err != nil {
+		return nil, err
+	}
+	c.Policy = l.policy(rules, c.Default)
+	if err := l.errs.err(); err != nil {
+		return nil, err
+	}
+	c.Warnings = l.warnings(c)
+	l.hash.Sum(c.Hash[:0])
+	return c, nil
+}
+
+// loader is one file being read, and what was found wrong with it.
+type loader struct {
+	file  string
+	dir   string
+	lines lines
+	hash  hash.Hash
+	sets  sets
+	errs  Errors
+}
+
+func (l *loader) fail(key, hint, format string, args ...any) {
+	l.errs = append(l.errs, &Error{
+		File: l.file, Line: l.lines.of(key), Key: key, Hint: hint, Msg: fmt.Sprintf(format, args...),
+	})
+}
+
+func syntaxError(name string, err error) error {
+	e := &Error{File: name, Msg: err.Error(), Err: err}
+	var syntax toml.ParseError
+	if errors.As(err, &syntax) {
+		e.Line, e.Msg = syntax.Position.Line, syntax.Message
+		e.Key = syntax.LastKey
+	}
+	return e
+}
+
+// maxFile bounds a policy, and each file of a set.
+const maxFile = 16 << 20
+
+// readFile reads a file that is one, and no larger than maxFile.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("larger than %d MiB", maxFile>>20)
+	}
+	return data, err
+}
+
+// systemText leaves out the path, which the message has already.
+func systemText(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
+
+func readQueue(t *table) Queue {
+	q := Queue{
+		Number:   uint16(t.integer("number", 0, 1<<16-1)),
+		Workers:  t.integer("workers", 0, 1024),
+		FailOpen: t.boolean("fail_open", false),
+	}
+	backends := []string{"batch", "go-nfqueue"}
+	q.Backend = backends[t.oneOf("backend", 0, backends)]
+	if last := int(q.Number) + q.Workers - 1; last >= 1<<16 {
+		t.fail("workers", "lower number or workers", "the last queue would be %d, and 65535 is the highest", last)
+	}
+	t.finish()
+	return q
+}
+
+func readIntercept(t *table) Intercept {
+	i := Intercept{Offload: t.boolean("offload", true)}
+	seen := map[nfq.Hook]bool{}
+	hooks := t.list("hooks", []string{"forward"})
+	for _, name := range hooks {
+		h, ok := nfq.ParseHook(strings.ToLower(name))
+		if !ok {
+			t.fail("hooks", `known are "forward", "input", "output"`, "%q is not a hook", name)
+		} else if !seen[h] {
+			i.Hooks = append(i.Hooks, h)
+		}
+		seen[h] = true
+	}
+	if len(hooks) == 0 {
+		t.fail("hooks", `a gateway wants "forward", a host "input" and "output"`, "is empty: nothing would be intercepted")
+	}
+	i.Ports = readPorts(t)
+	for _, name := range t.list("in_interfaces", nil) {
+		if _, err := tlsrules.ParseCondition(tlsrules.KeyInInterface, []string{name}); err != nil {
+			t.l.value(t.key("in_interfaces"), "", err)
+		}
+		i.InInterfaces = append(i.InInterfaces, name)
+	}
+	i.Mark = readMark(t)
+	t.finish()
+	return i
+}
+
+func readDefault(t *table) Default {
+	const accept = tlsrules.Accept
+	d := Default{
+		Action:    t.action("action", accept, accept),
+		NotTLS:    t.action("not_tls", accept, accept),
+		Malformed: t.action("malformed", tlsrules.Reset, accept),
+		Ambiguous: t.action("ambiguous", tlsrules.Reset, accept),
+		Undecided: t.action("undecided", tlsrules.Reset, accept),
+		Overload:  t.action("overload", tlsrules.Drop, accept),
+		Observe:   t.oneOf("mode", 0, []string{"enforce", "observe"}) == 1,
+		MPTCP:     MPTCP(t.oneOf("mptcp", int(MPTCPStrip), mptcpNames)),
+		Midstream: Midstream(t.oneOf("midstream", int(MidstreamAccept), midstreamNames)),
+	}
+	if t.duration("grace", 0) != 0 {
+		t.fail("grace", `only "0s" is`, "is not supported yet")
+	}
+	t.finish()
+	return d
+}
+
+func readLimits(t *table) Limits {
+	const most = 1 << 30
+	l := Limits{
+		Connections:   orDefault(t.integer("connections", 0, most), 262144),
+		Buffered:      t.size("buffered", 256<<20),
+		PerConnection: t.size("per_connection", 96<<10),
+		Hello:         t.size("hello", 64<<10),
+		Decide:        t.duration("decide", 30*time.Second),
+	}
+	l.HalfOpen = orDefault(t.integer("half_open", 0, most), min(65536, l.Connections))
+	for _, p := range []struct {
+		key, than   string
+		value, most int
+	}{
+		{"half_open", "connections", l.HalfOpen, l.Connections},
+		{"hello", "per_connection", l.Hello, l.PerConnection},
+		{"per_connection", "buffered", l.PerConnection, l.Buffered},
+	} {
+		if p.value > p.most {
+			t.fail(p.key, "raise "+p.than+" or lower "+p.key, "is %d, more than %s, which is %d", p.value, p.than, p.most)
+		}
+	}
+	t.finish()
+	return l
+}
+
+func readLog(t *table) Log {
+	l := Log{
+		Events: t.str("events", "-"),
+		Stats:  t.duration("stats", 60*time.Second),
+	}
+	if l.Events == "" {
+		t.fail("events", `write a path, "-" for standard output, or "none"`, "is empty")
+	}
+	t.finish()
+	return l
+}
