@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"testing"
+
+	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// BenchmarkHandshakeMix: many connections at the same time, every packet judged,
+// nothing left to the kernel.
+func BenchmarkHandshakeMix(b *testing.B) {
+	const together = 64
+	kinds := []string{"tls12 ecdhe", "tls13", "tls12 resumed", "tls13 resumed", "tls13 post-quantum", "tls12 ecdsa"}
+	var scripts [][][]byte
+	for _, kind := range kinds {
+		scripts = append(scripts, script(b, partner(), recording(b, kind), strategies["mss"]))
+	}
+	cfg := config()
+	cfg.Offload = false
+	e := New(cfg, partner())
+	now, port, packets := 1_700_000_000*second, uint16(0), 0
+	round := func() {
+		for step := 0; ; step++ {
+			over := true
+			for i := range uint16(together) {
+				if s := scripts[int(i)%len(scripts)]; step < len(s) {
+					over = false
+					setPort(s[step], 1024+(port+i)%60000)
+					now += 1000
+					if e.Packet(&nfq.Packet{Payload: s[step], InDev: 1, OutDev: 2, Mark: foreign}, now).Verdict != nfq.Repeat {
+						b.Fatal("dropped")
+					}
+					packets++
+				}
+			}
+			if over {
+				break
+			}
+		}
+		port += together
+		now += 10 * second // connections expire as fast as they come
+		e.Tick(now)
+	}
+	for range 200 {
+		round()
+	}
+	packets = 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for b.Loop() {
+		round()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+}
+
+// BenchmarkBulkInspected: the bytes of a connection whose records are judged to
+// the end, in segments of 64 kB, which their receiver acknowledges.
+func BenchmarkBulkInspected(b *testing.B) {
+	p := only("handshake", "change_cipher_spec", "application_data", "alert")
+	l := newLab(b, config(), p)
+	k := l.link4()
+	k.play(recording(b, "tls13"), strategies["mss"])
+	var bulk []byte
+	for len(bulk) < 48<<10 {
+		bulk = append(append(bulk, 23, 3, 3, 0x40, 0), make([]byte, 1<<14)...)
+	}
+	s := k.segment(reply, len(k.ends[0].got), bulk, packet.ACK)
+	a := k.segment(original, len(k.ends[1].got), nil, packet.ACK)
+	a.ack = s.seq
+	data, ack := s.append(nil), a.append(nil)
+	put := func(b []byte, v uint32) { b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v) }
+	b.SetBytes(int64(len(bulk)))
+	b.ReportAllocs()
+	packets := 0
+	for b.Loop() {
+		put(data[24:], s.seq)
+		s.seq += uint32(len(bulk))
+		put(ack[28:], s.seq)
+		for _, raw := range [][]byte{data, ack} {
+			l.now += 1000
+			packets++
+			if l.e.Packet(&nfq.Packet{Payload: raw, GSO: true, ChecksumNotReady: true}, l.now).Verdict != nfq.Repeat {
+				b.Fatal("dropped")
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+	if len(l.sink.drop) != 0 {
+		b.Fatal(l.sink.drop[0].Detail)
+	}
+}
+
+// BenchmarkOffloadedOrDecided: a packet of a connection that was decided.
+func BenchmarkOffloadedOrDecided(b *testing.B) {
+	for _, offload := range []bool{true, false} {
+		b.Run(map[bool]string{true: "offloaded", false: "decided"}[offload], func(b *testing.B) {
+			cfg := config()
+			cfg.Offload = offload
+			l := newLab(b, cfg, policy(tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept}))
+			k := l.link4()
+			k.play(recording(b, "tls13"), strategies["mss"])
+			s := k.segment(original, len(k.ends[1].got), make([]byte, 1400), packet.ACK)
+			raw := s.append(nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if l.e.Packet(&nfq.Packet{Payload: raw, Mark: k.mark}, l.now).Verdict != nfq.Repeat {
+					b.Fatal("dropped")
+				}
+			}
+		})
+	}
+}

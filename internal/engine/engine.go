@@ -1,0 +1,213 @@
+// Package engine answers each queued packet with one verdict. It walks a
+// packet through the rooms in the order of DESIGN's walk: decode, track,
+// reassemble, read TLS, decide, answer; it is the only room that knows all of
+// them. Its clock is an argument, so a replayed capture takes the very same
+// walk as a packet of the kernel's queue.
+//
+// It does not know netlink, files, or how an event is written down.
+package engine
+
+import (
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/reassembly"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// Engine judges the packets of one queue. It belongs to one goroutine; only
+// Stats may be called from others. It is made by New.
+type Engine struct {
+	cfg    Config
+	policy *tlsrules.Policy
+	table  *conntrack.Table[flow]
+	budget reassembly.Budget
+	seg    packet.Parsed
+
+	spare   []*inspection // given back by connections no longer read
+	waiting waiting       // connections whose time to decide is running
+	counts  Stats
+	shared  published
+	now     int64
+	buffers tlswire.Buffers
+	rep     Report
+	alerts  [1]AlertSeen
+	scratch []byte // packets of our own are built here
+}
+
+// New makes an engine for a policy. Injected packets go to inject and events
+// to sink; either may be nil.
+func New(cfg Config, policy *tlsrules.Policy) *Engine {
+	cfg = cfg.withDefaults()
+	e := &Engine{cfg: cfg, policy: policy}
+	e.budget.Max = cfg.Limits.Buffered
+	e.table = conntrack.New(conntrack.Config{
+		Connections: cfg.Limits.Connections,
+		HalfOpen:    cfg.Limits.HalfOpen,
+		Lossy:       cfg.Lossy,
+	}, e.ended)
+	return e
+}
+
+// Result is the answer to one packet. The zero Result drops it.
+type Result struct {
+	Verdict nfq.Verdict
+	Mark    uint32 // for the packet, when Verdict is Repeat
+	Payload []byte // replaces the packet when not nil; valid until the next Packet
+}
+
+// Packet answers one packet. Its bytes are not kept after the return.
+func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
+	e.now = now
+	e.counts.Packets++
+	e.counts.Bytes += uint64(len(p.Payload))
+	if p.CapLen != 0 {
+		return e.drop(DropTruncated)
+	}
+	seg := &e.seg
+	switch status := packet.Decode(p.Payload, seg); status {
+	case packet.OK:
+	case packet.NotTCP:
+		e.counts.NotTCP++
+		return e.pass(p)
+	case packet.Fragment:
+		return e.drop(DropFragment)
+	default:
+		e.counts.Malformed[status]++
+		return e.drop(DropMalformed)
+	}
+	if p.ChecksumUnverified && !p.ChecksumNotReady && !seg.ChecksumOK() {
+		return e.drop(DropChecksum)
+	}
+	if seg.MPTCP && seg.Flags.Has(packet.SYN) && e.cfg.MPTCP == MPTCPRefuse && !e.cfg.Default.Observe {
+		e.resetUntracked(seg, p.InDev)
+		return e.drop(DropMPTCP)
+	}
+	r := e.track(p, seg)
+	if seg.MPTCP && seg.Flags.Has(packet.SYN) && r.Verdict != nfq.Drop && e.cfg.MPTCP == MPTCPStrip {
+		e.counts.MPTCPStripped++
+		e.scratch = seg.StripMPTCP(e.scratch[:0])
+		r.Payload = e.scratch
+	}
+	return r
+}
+
+// track finds the connection and answers what can be answered without reading.
+func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
+	t := e.table.Track(seg, e.now)
+	c := t.Conn
+	switch t.Outcome {
+	case conntrack.Full:
+		return e.full(p, seg)
+	case conntrack.Invalid:
+		return e.invalid(p, seg, t)
+	case conntrack.Opened, conntrack.Reopened:
+		e.attach(c, t.Dir, p)
+		e.judge(c)
+	case conntrack.Midstream:
+		e.beginMidstream(c, t.Dir, p, seg)
+	}
+	f := &c.Value
+	f.devices[t.Dir] = p.InDev
+	if p.OutDev != 0 {
+		f.devices[t.Dir.Other()] = p.OutDev
+	}
+	if f.phase == decided {
+		return e.passOn(c, p)
+	}
+	if f.phase == refused && t.Outcome == conntrack.Known {
+		return e.refusedAgain(c, t.Dir, p, seg)
+	}
+	e.acknowledge(c, t.Dir)
+	return e.read(c, t.Dir, p, seg)
+}
+
+// invalid answers a packet whose receiver would discard it. Without payload it
+// cannot deliver a byte, and its receiver may have an answer to it that the
+// sender waits for (a challenge ACK, RFC 5961, Section 7): it passes. A SYN with
+// data does not, whatever was decided of the ports that it would use again: its
+// receiver may take the data (RFC 7413).
+func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
+	e.counts.Invalid[t.Why]++
+	if t.Conn != nil && t.Conn.Value.phase == decided && t.Why != conntrack.SynData {
+		return e.passOn(t.Conn, p)
+	}
+	if len(seg.Payload) > 0 || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck ||
+		t.Conn != nil && t.Conn.Value.phase == refused {
+		return e.drop(DropInvalid)
+	}
+	return e.pass(p)
+}
+
+// full answers a packet for which the table has no room.
+func (e *Engine) full(p *nfq.Packet, seg *packet.Parsed) Result {
+	e.counts.TableFull++
+	switch {
+	case e.cfg.Overload == tlsrules.Accept, e.cfg.Default.Observe:
+		return e.pass(p)
+	case e.cfg.Overload == tlsrules.Reset:
+		e.resetUntracked(seg, p.InDev)
+	}
+	return e.drop(DropTableFull)
+}
+
+// beginMidstream fills the value of a connection that began unseen. What an
+// earlier run of this program decided stands in the mark, but of a SYN-ACK it is
+// what was decided of another connection on the same ports.
+func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed) {
+	e.counts.Midstream++
+	m := e.cfg.Marks
+	switch has := p.Mark & m.Mask(); {
+	case seg.Flags.Has(packet.SYN):
+	case m.Kind(has) == nfq.Accepted && has == m.Accepted(e.cfg.Generation):
+		e.earlier(c, decided, tlsrules.Accept)
+		return
+	case m.Kind(has) == nfq.Refused:
+		e.earlier(c, refused, tlsrules.Reset)
+		return
+	}
+	e.attach(c, d, p)
+	f := &c.Value
+	switch e.cfg.Default.Midstream {
+	case MidstreamAccept:
+		// Accepted for now: a ClientHello in it is judged as any other.
+		f.provisional = true
+		f.ins.decision = tlsrules.Decision{Decided: true, Final: true, Action: tlsrules.Accept, Reason: tlsrules.ReasonMidstream}
+	case MidstreamInspect:
+		missed(&f.ins.facts)
+		f.ins.facts.Never.Add(tlsrules.StageFirstBytes)
+		e.judge(c)
+		f.provisional = f.phase == reading
+	case MidstreamReset:
+		e.circumstance(c, tlsrules.Reset, tlsrules.ReasonMidstream, "its beginning was not seen")
+	default:
+		e.circumstance(c, tlsrules.Drop, tlsrules.ReasonMidstream, "its beginning was not seen")
+	}
+}
+
+// earlier fills the value of a connection that an earlier run has decided.
+func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
+	c.Value = flow{phase: p, complete: true, told: true}
+	c.Value.sum.decision = tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: tlsrules.ReasonMidstream}
+}
+
+// attach gives a new connection something to read with, and the facts that its
+// first packet, in direction d, tells.
+func (e *Engine) attach(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet) {
+	in, out := p.InDev, p.OutDev
+	if d == conntrack.Reply {
+		in, out = out, in
+	}
+	ins := e.inspection()
+	ins.facts = tlsrules.Facts{
+		Source:       c.Addr(conntrack.Original).Addr(),
+		Destination:  c.Addr(conntrack.Reply).Addr(),
+		SourcePort:   c.Addr(conntrack.Original).Port(),
+		Port:         c.Addr(conntrack.Reply).Port(),
+		InInterface:  e.cfg.Interface(in),
+		OutInterface: e.cfg.Interface(out),
+	}
+	ins.facts.Known.Add(tlsrules.StageSYN)
+	c.Value = flow{ins: ins, phase: reading}
+}

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/reassembly"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// phase is how far the engine has come with a connection.
+type phase uint8
+
+const (
+	refused  phase = iota // nothing with payload passes any more
+	reading               // bytes are read and judged
+	settling              // accepted for good; what was read is not yet acknowledged
+	decided               // accepted for good: nothing is read any more
+)
+
+// flow is what the engine hangs on a connection. The zero flow is refused;
+// attach fills it. Once nothing is read any more the inspection is given back
+// and the summary stays.
+type flow struct {
+	streams [2]reassembly.Stream
+	ins     *inspection
+	sum     summary
+	phase   phase
+	// provisional: accepted as what began unseen, or by what the side that was
+	// called said first; a ClientHello is judged as any other all the same.
+	provisional bool
+	said        bool // the handshake has said what the tls event tells
+	complete    bool // nothing more of it will be said in clear, an alert neither
+	told        bool // the tls event is out, or will never be
+	offloaded   bool
+	counted     bool // among the accepted
+	timing      bool // its time to decide is running
+
+	firstByte     int64                 // since when it is running
+	before, after *conntrack.Conn[flow] // neighbours in the list of those
+
+	devices [2]uint32 // interface towards the sender of each direction
+}
+
+// summary is what remains to be told of a connection when it ends.
+type summary struct {
+	decision tlsrules.Decision
+	packet   uint64 // at which it was refused; the first is 1
+	records  [2]tlswire.RecordCounts
+	alert    AlertSeen // the latest fatal one in clear, else the latest
+	phase    tlswire.Phase
+	sawTLS   bool
+	hasAlert bool
+}
+
+// inspection is what reading a connection takes. It is given back and used
+// again, so that a new connection allocates nothing once the engine is warm.
+type inspection struct {
+	tls       tlswire.Conn
+	facts     tlsrules.Facts
+	judgement tlsrules.Judgement
+	decision  tlsrules.Decision // as far as it goes
+}
+
+// maxSpare bounds what is kept of a burst of connections.
+const maxSpare = 4096
+
+func (e *Engine) inspection() *inspection {
+	if n := len(e.spare); n > 0 {
+		ins := e.spare[n-1]
+		e.spare = e.spare[:n-1]
+		return ins
+	}
+	ins := &inspection{}
+	ins.tls.Limits.Hello = e.cfg.Limits.Hello
+	ins.tls.Buffers = &e.buffers
+	return ins
+}
+
+// release gives back what reading took; the summary keeps what is still told.
+func (e *Engine) release(f *flow) {
+	for d := range f.streams {
+		f.streams[d].Release(&e.budget)
+	}
+	ins := f.ins
+	if ins == nil {
+		return
+	}
+	f.ins = nil
+	f.sum.records, f.sum.phase, f.sum.sawTLS = ins.tls.Records, ins.tls.Phase, ins.sawTLS()
+	ins.tls.Reset()
+	ins.judgement = tlsrules.Judgement{}
+	ins.decision = tlsrules.Decision{}
+	if len(e.spare) < maxSpare {
+		e.spare = append(e.spare, ins)
+	}
+}
+
+// sawTLS reports whether the connection speaks TLS.
+func (ins *inspection) sawTLS() bool {
+	return ins.tls.HasClientHello || ins.tls.Protocol == tlswire.ProtocolTLS || ins.tls.Protocol == tlswire.ProtocolSSLv2
+}
+
+// certain reports whether a rule has accepted the connection whatever it turns
+// out to carry: then it is still read to be told of, but nothing it says can
+// harm it. What only a default has accepted is not certain.
+func (ins *inspection) certain() bool {
+	d := &ins.decision
+	return d.Decided && d.Final && d.Action == tlsrules.Accept && d.Reason == tlsrules.ReasonRule
+}
+
+// side names the sender of direction d as the decoder does.
+func side(d conntrack.Direction) tlswire.Side {
+	if d == conntrack.Original {
+		return tlswire.Client
+	}
+	return tlswire.Server
+}

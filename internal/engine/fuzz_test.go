@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"bytes"
+	"testing"
+
+	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
+)
+
+// FuzzPackets bends the packets of recorded conversations: whatever comes, there
+// is an answer, and what is held is accounted for.
+func FuzzPackets(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0})
+	f.Add([]byte{3, 1, 33, 7, 3, 2, 47, 128, 4, 3, 27, 255, 5, 129, 0, 0, 3, 132, 40, 1})
+	var packets [][]byte
+	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed"} {
+		packets = append(packets, script(f, partner(), recording(f, kind), strategies["reversed"])...)
+	}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		cfg := config()
+		cfg.Limits.Connections, cfg.Limits.PerConnection, cfg.Limits.Buffered = 8, 4000, 30000
+		if len(ops) > 0 {
+			cfg.Default.Midstream = Midstream(ops[0] % 4)
+			cfg.Default.Observe = ops[0]&4 != 0
+			cfg.Overload, cfg.Default.Ambiguous = 1+2*(cfg.Overload&1), 2
+		}
+		events := &sink{}
+		cfg.Sink = events
+		cfg.Inject = func(ip []byte, _ uint32) error {
+			var p packet.Parsed
+			if packet.Decode(ip, &p) != packet.OK || !p.Flags.Has(packet.RST) {
+				t.Errorf("injected %x", ip)
+			}
+			return nil
+		}
+		e := New(cfg, mixed())
+		now := second
+		at := 0
+		// Four bytes an operation: which packet, what to change, where, to what.
+		for ; len(ops) >= 4; ops = ops[4:] {
+			if ops[0] < 128 {
+				at = (at + int(ops[0])) % len(packets)
+			}
+			b := bytes.Clone(packets[at])
+			at = (at + 1) % len(packets)
+			if where := int(ops[2]) % len(b); ops[1] < 128 {
+				b[where] ^= ops[3]
+			} else {
+				setPort(b, uint16(ops[1])%5)
+				now += int64(ops[2]) * second
+				e.Tick(now)
+			}
+			q := nfq.Packet{Payload: b, Mark: foreign | uint32(ops[1]&3)<<22, InDev: 1, OutDev: 2}
+			r := e.Packet(&q, now)
+			ours := r.Mark & cfg.Marks.Mask()
+			if r.Verdict != nfq.Drop && (r.Verdict != nfq.Repeat || ours == 0 || r.Mark&^cfg.Marks.Mask() != foreign) {
+				t.Fatalf("verdict %v, mark %#x", r.Verdict, r.Mark)
+			}
+			if used := e.budget.Used(); used < 0 || used > 30000+8000 {
+				t.Fatalf("%d bytes held", used)
+			}
+		}
+		e.Close(now)
+		checkAccounts(t, &lab{e: e, sink: events})
+	})
+}
+
+// FuzzHello sends parts of two hellos in any order, some lost behind us: no
+// receiver, whichever copy it prefers, is given the whole of the refused one.
+func FuzzHello(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 255, 1, 0, 255})
+	f.Add([]byte{1, 8, 40, 255, 9, 0, 255, 32, 0, 0, 1, 0, 255})
+	f.Add([]byte{3, 2, 0, 100, 0, 90, 255, 16, 0, 0, 9, 0, 120})
+	good, evil := recording(f, "tls13")[0].bytes, []byte(nil)
+	evil = bytes.Replace(good, []byte("api.bank.example"), []byte("api.evil.example"), 1)
+	answer := recording(f, "tls13")[1].bytes
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) == 0 {
+			return
+		}
+		l := newLab(t, config(), named("api.bank.example"))
+		k := l.link("192.0.2.10", "203.0.113.10", -uint32(ops[0])*3, 77)
+		k.latest = ops[0]&1 != 0
+		server := k.ends[1]
+		k.open()
+		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
+			from, to := int(ops[1])*len(evil)/255, int(ops[2])*len(evil)/255
+			hello := good
+			if ops[0]&1 != 0 {
+				hello = evil
+			}
+			k.lost = ops[0]&2 != 0
+			switch {
+			case ops[0]&16 != 0:
+				k.ack(reply)
+			case ops[0]&32 != 0:
+				k.data(reply, 0, answer)
+				k.ack(original)
+			case ops[0]&64 != 0:
+				l.now += int64(ops[1]) * second
+				l.e.Tick(l.now)
+			case from < to:
+				k.data(original, from, hello[from:to])
+			}
+			if bytes.HasPrefix(server.got, evil) {
+				t.Fatal("the refused hello was delivered")
+			}
+			if l.e.budget.Used() < 0 {
+				t.Fatal("budget")
+			}
+		}
+		l.e.Close(l.now)
+		checkAccounts(t, l)
+	})
+}

@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"fmt"
+
+	"tlsgate/conntrack"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// judge asks the policy what it makes of the facts known so far.
+func (e *Engine) judge(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	d := e.policy.Decide(&f.ins.facts, &f.ins.judgement)
+	if would, ok := e.policy.Observed(&f.ins.judgement); ok { // a rule that only observes
+		e.observe(c, would, e.policy.Explain(would, &f.ins.facts))
+	}
+	switch {
+	case !d.Decided:
+		e.advance(c)
+	case d.Observed || d.Action != tlsrules.Accept:
+		e.decide(c, d, e.policy.Explain(d, &f.ins.facts))
+	default:
+		f.ins.decision = d
+		e.accepted(f)
+		e.advance(c)
+	}
+}
+
+// circumstance decides a connection by a default action: for what no rule
+// speaks about, such as bytes that break TLS's syntax.
+func (e *Engine) circumstance(c *conntrack.Conn[flow], a tlsrules.Action, reason tlsrules.Reason, detail string) {
+	f := &c.Value
+	d := tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: reason, Stage: f.ins.facts.Stage()}
+	d.Observed = a != tlsrules.Accept && e.cfg.Default.Observe
+	e.decide(c, d, detail)
+}
+
+// limit decides a connection that has hit a bound.
+func (e *Engine) limit(c *conntrack.Conn[flow], reason tlsrules.Reason, detail string) {
+	e.circumstance(c, e.cfg.Overload, reason, detail)
+}
+
+// decide ends the judgement of a connection: refused, or observed to be, or
+// accepted for good.
+func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) {
+	f := &c.Value
+	e.stopClock(c)
+	f.ins.decision, f.sum.decision = d, d
+	f.phase = settling
+	switch {
+	case d.Observed:
+		e.observe(c, d, detail)
+		e.tellTLS(c)
+	case d.Action == tlsrules.Accept:
+		e.accepted(f)
+		e.tellTLS(c)
+	default:
+		e.counts.Refused++
+		f.sum.packet = packets(c)
+		e.tellTLS(c)
+		e.tellDrop(c, detail)
+		f.phase = refused
+	}
+}
+
+// observe tells what would have been refused.
+func (e *Engine) observe(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) {
+	f := &c.Value
+	e.counts.Observed++
+	stands := f.sum.decision
+	f.sum.decision, f.sum.packet = d, packets(c)
+	e.tellDrop(c, detail)
+	f.sum.decision, f.sum.packet = stands, 0
+}
+
+func (e *Engine) accepted(f *flow) {
+	if !f.counted {
+		f.counted = true
+		e.counts.Accepted++
+	}
+}
+
+// packets numbers the packet at hand: the first of a connection is 1.
+func packets(c *conntrack.Conn[flow]) uint64 {
+	return c.Packets[conntrack.Original] + c.Packets[conntrack.Reply]
+}
+
+// advance moves a connection on when there is nothing more to read of it: the
+// handshake has said all it will, and no rule can change its mind any more.
+func (e *Engine) advance(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if f.said || f.complete {
+		e.stopClock(c)
+		e.tellTLS(c)
+	}
+	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final {
+		f.sum.decision = *d
+		f.phase = settling
+	}
+}
+
+// passOn lets a packet of a connection pass. Once nothing that was read can be
+// replaced any more, the connection is left to the kernel.
+func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
+	f := &c.Value
+	if f.phase == settling && f.streams[0].Settled() && f.streams[1].Settled() {
+		e.release(f)
+		f.phase = decided
+	}
+	want := uint32(0)
+	if f.phase == decided && e.cfg.Offload {
+		want = e.cfg.Marks.Accepted(e.cfg.Generation)
+		if !f.offloaded {
+			f.offloaded = true
+			e.counts.Offloaded++
+			c.Loosen()
+		}
+	}
+	return e.answer(p, want)
+}
+
+// pass lets one packet pass and leaves the connection's mark as it is.
+func (e *Engine) pass(p *nfq.Packet) Result {
+	return e.answer(p, p.Mark&e.cfg.Marks.Mask())
+}
+
+// answer lets a packet pass; want is what the connection's mark should say. The
+// packet was queued with that mark restored, so p.Mark tells what it says now.
+func (e *Engine) answer(p *nfq.Packet, want uint32) Result {
+	m := e.cfg.Marks
+	if m.Mask() == 0 { // no rules of ours read the mark
+		return Result{Verdict: nfq.Accept}
+	}
+	say := m.Pass()
+	if has := p.Mark & m.Mask(); has != want {
+		say = want
+		if want == 0 {
+			say = m.Clear()
+		}
+	}
+	return Result{Verdict: nfq.Repeat, Mark: m.Set(p.Mark, say)}
+}
+
+// drop drops a packet that belongs to no refused connection.
+func (e *Engine) drop(why DropReason) Result {
+	e.counts.Dropped[why]++
+	return Result{Verdict: nfq.Drop}
+}
+
+// ambiguous decides a connection whose bytes two receivers could read in two
+// ways, and reports whether it is refused.
+func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, detail string) bool {
+	e.circumstance(c, e.cfg.Default.Ambiguous, reason, detail)
+	return c.Value.phase == refused
+}
+
+// malformed decides a connection whose bytes break TLS's syntax. One that a
+// rule has accepted whatever it carries is not read any further.
+func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
+	f := &c.Value
+	fault := f.ins.tls.Fault
+	if f.ins.certain() {
+		f.complete = true
+		e.advance(c)
+		return
+	}
+	if f.provisional && (fault.Field.Kind() == tlswire.RecordFault || fault.Field == tlswire.FaultMessageOrder) {
+		e.notTLS(c, from) // no ClientHello: the middle of something, cut or encrypted
+		return
+	}
+	detail := fmt.Sprintf("%s is broken, at offset %d", fault.Field, fault.Offset)
+	switch fault.Field.Kind() {
+	case tlswire.LimitFault:
+		e.limit(c, tlsrules.ReasonLimitHello, fmt.Sprintf("a handshake message is larger than limits allow (%s)", fault.Field))
+	case tlswire.HandshakeFault:
+		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "handshake message: "+detail)
+	default:
+		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedRecord, "record: "+detail)
+	}
+}

@@ -1,0 +1,301 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+const (
+	original = conntrack.Original
+	reply    = conntrack.Reply
+	second   = int64(1e9)
+	foreign  = uint32(0x5a00_0001) // bits of the packet mark that are not ours
+)
+
+// lab is an engine between hosts, with as much of the kernel around it as our
+// rules make use of: connection marks, and what a mark in a verdict does.
+type lab struct {
+	t     testing.TB
+	e     *Engine
+	marks nfq.Marks
+	sink  *sink
+	now   int64
+	links []*link
+	ports uint16
+	// alter, if not nil, changes a packet before it is queued.
+	alter func(*nfq.Packet)
+	drops int // verdicts, refusals by mark included
+}
+
+// link is one connection through the engine.
+type link struct {
+	lab  *lab
+	ends [2]*end // by direction: the sender
+	mark uint32  // the connection's mark
+	buf  []byte
+	// offloaded packets were left to the kernel.
+	offloaded, queued int
+	unkernelled       bool       // every packet is queued, whatever the mark
+	lost              bool       // what passes is lost behind the engine
+	lossy             *rand.Rand // loses packets before and behind the engine
+	latest            bool       // of copies not yet read, receivers take the latest
+}
+
+// end is a TCP endpoint, as far as a receiver goes.
+type end struct {
+	addr      netip.AddrPort
+	iss       uint32
+	got       []byte       // what its application was given
+	early     map[int]byte // beyond that, by offset: the first copy counts
+	closed    bool         // by an RST that RFC 5961 lets it take
+	challenge bool         // owes a challenge ACK for an RST that was not exact
+	delivered int          // segments
+}
+
+// sink notes what the engine tells.
+type sink struct {
+	tls, drop, flow []Report
+}
+
+func (s *sink) TLS(r *Report)  { s.tls = append(s.tls, keep(r)) }
+func (s *sink) Drop(r *Report) { s.drop = append(s.drop, keep(r)) }
+func (s *sink) Flow(r *Report) { s.flow = append(s.flow, keep(r)) }
+
+// keep copies a report; what it points to is gone after the call.
+func keep(r *Report) Report {
+	k := *r
+	k.Alerts = slices.Clone(r.Alerts)
+	k.TLS, k.Facts = nil, nil
+	return k
+}
+
+// config is what most tests use: every default enforces.
+func config() Config {
+	marks, err := nfq.NewMarks(0x00ff0000)
+	if err != nil {
+		panic(err)
+	}
+	return Config{
+		Default:  Defaults{Malformed: tlsrules.Reset, Ambiguous: tlsrules.Reset, Midstream: MidstreamAccept, Undecided: tlsrules.Reset},
+		MPTCP:    MPTCPStrip,
+		Overload: tlsrules.Drop,
+		Offload:  true, Marks: marks, Generation: 5,
+	}
+}
+
+func newLab(t testing.TB, cfg Config, p *tlsrules.Policy) *lab {
+	l := &lab{t: t, marks: cfg.Marks, sink: &sink{}, now: 1_700_000_000 * second, ports: 40000}
+	if cfg.Sink == nil {
+		cfg.Sink = l.sink
+	}
+	cfg.Inject = l.injected
+	l.e = New(cfg, p)
+	return l
+}
+
+// injected takes a packet of the engine's own to its receiver.
+func (l *lab) injected(ip []byte, _ uint32) error {
+	var p packet.Parsed
+	if packet.Decode(ip, &p) != packet.OK || !p.ChecksumOK() || p.Flags&^packet.ACK != packet.RST {
+		l.t.Errorf("injected %x: not a sound RST", ip)
+		return nil
+	}
+	src, dst := netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)
+	for _, k := range l.links {
+		for d, to := range k.ends {
+			if from := k.ends[1-d]; to.addr == dst && from.addr == src {
+				k.reset(to, from, &p)
+				return nil
+			}
+		}
+	}
+	l.t.Errorf("injected RST from %s to %s: nobody there", src, dst)
+	return nil
+}
+
+// reset is RFC 5961, Section 3.2 (and RFC 9293, Section 3.10.7.3 in SYN-SENT).
+func (k *link) reset(to, from *end, p *packet.Parsed) {
+	if uint32(p.Seq) == from.iss+1+uint32(len(to.got)) || to.delivered == 0 && p.Flags.Has(packet.ACK) && uint32(p.Ack)-to.iss-1 < 1500 {
+		to.closed = true
+		return
+	}
+	to.challenge = true
+}
+
+// challenges lets the ends answer RSTs that were not exact.
+func (k *link) challenges() {
+	for d, e := range k.ends {
+		if e.challenge && !e.closed {
+			e.challenge = false
+			k.ack(conntrack.Direction(d))
+		}
+	}
+}
+
+func (l *lab) link4() *link { return l.link("192.0.2.10", "203.0.113.10", 1000, 5000) }
+func (l *lab) link6() *link { return l.link("2001:db8::10", "2001:db8:1::10", 1000, 5000) }
+
+// link makes two ends; open has to introduce them.
+func (l *lab) link(client, server string, iss, irs uint32) *link {
+	l.ports++
+	k := &link{lab: l, ends: [2]*end{
+		{addr: netip.AddrPortFrom(netip.MustParseAddr(client), l.ports), iss: iss},
+		{addr: netip.AddrPortFrom(netip.MustParseAddr(server), 443), iss: irs},
+	}}
+	l.links = append(l.links, k)
+	return k
+}
+
+// again uses the ports of k for a new connection.
+func (k *link) again(iss, irs uint32) {
+	k.ends = [2]*end{{addr: k.ends[0].addr, iss: iss}, {addr: k.ends[1].addr, iss: irs}}
+}
+
+// segment gives the segment of direction d whose payload is at offset.
+func (k *link) segment(d conntrack.Direction, offset int, payload []byte, flags packet.Flags) segment {
+	from, to := k.ends[d], k.ends[d.Other()]
+	return segment{
+		src: from.addr, dst: to.addr, flags: flags, payload: payload,
+		seq: from.iss + 1 + uint32(offset), ack: to.iss + 1 + uint32(len(from.got)),
+	}
+}
+
+// raw sends a segment through kernel and engine, and reports whether it came out.
+func (k *link) raw(s segment) bool {
+	k.buf = s.append(k.buf[:0])
+	l := k.lab
+	if k.lossy != nil {
+		if k.lossy.IntN(8) == 0 {
+			return false
+		}
+		k.lost = k.lossy.IntN(8) == 0
+	}
+	p := nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: 1, OutDev: 2, Mark: foreign | k.mark}
+	if l.marks.Mask() != 0 && !k.unkernelled && s.flags&(packet.SYN|packet.FIN|packet.RST) == 0 &&
+		k.mark == l.marks.Accepted(l.e.cfg.Generation) {
+		k.offloaded++
+		k.deliver(s)
+		return true
+	}
+	if l.alter != nil {
+		l.alter(&p)
+	}
+	k.queued++
+	l.now += 1000
+	r := l.e.Packet(&p, l.now)
+	defer k.challenges()
+	if r.Verdict == nfq.Accept && l.marks.Mask() == 0 || r.Verdict == nfq.Repeat && k.repeated(p.Mark, r.Mark) {
+		k.deliver(s)
+		return true
+	}
+	l.drops++
+	return false
+}
+
+// repeated does what our rules do with the mark of a verdict.
+func (k *link) repeated(had, mark uint32) bool {
+	m := k.lab.marks
+	if (had^mark)&^m.Mask() != 0 {
+		k.lab.t.Errorf("mark %#x became %#x: foreign bits changed", had, mark)
+	}
+	switch ours := mark & m.Mask(); {
+	case ours == 0:
+		k.lab.t.Errorf("Repeat with a mark of 0: it would be queued for ever")
+	case m.Kind(mark) == nfq.Accepted:
+		k.mark = ours
+	case m.Kind(mark) == nfq.Refused:
+		k.mark = ours
+		return false
+	case ours == m.Clear():
+		k.mark = 0
+	}
+	return true
+}
+
+// deliver gives a segment to its receiver.
+func (k *link) deliver(s segment) {
+	if k.lost {
+		return
+	}
+	d := original
+	if s.src == k.ends[1].addr {
+		d = reply
+	}
+	from, to := k.ends[d], k.ends[d.Other()]
+	to.delivered++
+	if s.flags.Has(packet.RST) || to.closed {
+		return
+	}
+	at := int(int32(s.seq - from.iss - 1))
+	if s.flags.Has(packet.SYN) {
+		at++
+	}
+	if to.early == nil {
+		to.early = map[int]byte{}
+	}
+	for i, b := range s.payload {
+		if at+i < len(to.got) {
+			continue
+		}
+		if _, has := to.early[at+i]; !has || k.latest {
+			to.early[at+i] = b
+		}
+	}
+	for {
+		b, ok := to.early[len(to.got)]
+		if !ok {
+			return
+		}
+		delete(to.early, len(to.got))
+		to.got = append(to.got, b)
+	}
+}
+
+// data sends bytes at an offset of direction d.
+func (k *link) data(d conntrack.Direction, offset int, b []byte) bool {
+	return k.raw(k.segment(d, offset, b, packet.ACK|packet.PSH))
+}
+
+// ack acknowledges, from d, what d has got.
+func (k *link) ack(d conntrack.Direction) bool {
+	return k.raw(k.segment(d, len(k.ends[d.Other()].got), nil, packet.ACK))
+}
+
+// open is the three-way handshake; it reports whether it came through.
+func (k *link) open() bool { return k.syn() && k.synAck() && k.ack(original) }
+
+func (k *link) syn() bool {
+	s := k.segment(original, -1, nil, packet.SYN)
+	s.ack = 0
+	s.options = []byte{2, 4, 5, 180, 1, 3, 3, 7}
+	return k.raw(s)
+}
+
+func (k *link) synAck() bool {
+	s := k.segment(reply, -1, nil, packet.SYN|packet.ACK)
+	s.options = []byte{2, 4, 5, 180, 1, 3, 3, 7}
+	return k.raw(s)
+}
+
+// close ends a connection with FINs.
+func (k *link) close() {
+	for d := original; d <= reply; d++ {
+		at := len(k.ends[d.Other()].got)
+		k.raw(k.segment(d, at, nil, packet.FIN|packet.ACK))
+	}
+	s := k.segment(original, len(k.ends[1].got)+1, nil, packet.ACK)
+	s.ack++
+	k.raw(s)
+	s = k.segment(reply, len(k.ends[0].got)+1, nil, packet.ACK)
+	s.ack++
+	k.raw(s)
+}
+
+func (k *link) closed() bool { return k.ends[0].closed && k.ends[1].closed }

@@ -1,0 +1,38 @@
+package engine
+
+import (
+	"testing"
+
+	"tlsgate/conntrack/packet"
+)
+
+// TestFailOpenMissed: where the queue fails open, segments may reach their receiver unseen.
+// A connection that missed some goes on, and is counted; where the queue fails
+// closed the same acknowledgement is of bytes that nobody sent.
+func TestFailOpenMissed(t *testing.T) {
+	for _, lossy := range []bool{false, true} {
+		cfg := config()
+		cfg.Lossy = lossy
+		l := newLab(t, cfg, only("handshake", "change_cipher_spec", "alert", "application_data"))
+		k := l.link4()
+		turns := recording(t, "tls12 ecdhe")
+		k.play(turns, strategies["mss"])
+		base := len(k.ends[original].got)
+		record := append([]byte{23, 3, 3, 4, 0}, make([]byte, 1024)...)
+		unseen := k.segment(reply, base, record, packet.ACK)
+		k.deliver(unseen) // past the queue
+		k.ack(original)
+		for i := 1; i < 200; i++ {
+			k.data(reply, base+i*len(record), record)
+			k.ack(original)
+		}
+		got := len(k.ends[original].got) - base
+		if want := 200 * len(record); lossy && got != want {
+			t.Errorf("lossy: %d bytes came, want %d", got, want)
+		}
+		l.e.publish()
+		if n := l.e.Stats().Unread; (n == 1) != lossy {
+			t.Errorf("lossy %v: %d connections counted as unread", lossy, n)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/reassembly"
+	"tlsgate/conntrack/seqnum"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// acknowledge lets go of what a packet in direction d has acknowledged: its
+// sender has those bytes, no later packet can change them.
+func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
+	f := &c.Value
+	s := &f.streams[d.Other()]
+	if !s.Started() {
+		return
+	}
+	switch acked := c.Acked(d.Other()); {
+	case !acked.LessEq(c.Sent(d.Other())):
+	case f.phase == settling && s.Next().LessEq(acked): // whatever was kept, or could not be
+		s.Release(&e.budget)
+		s.Start(acked)
+	case c.Midstream && f.provisional && s.Next().Less(acked):
+		// Bytes from before we were here: what follows them is read as a beginning.
+		f.ins.tls.Reset()
+		s.Release(&e.budget)
+		s.Start(acked)
+	case e.cfg.Lossy && s.Next().Less(acked):
+		// The queue was full and let them pass: nothing certain can be said.
+		e.counts.Unread++
+		e.circumstance(c, tlsrules.Accept, tlsrules.ReasonMidstream, "")
+		s.Release(&e.budget)
+		s.Start(acked)
+	default:
+		s.Acknowledge(acked, &e.budget)
+	}
+}
+
+// read takes the new bytes of a segment and judges what they say. A segment
+// passes only if it was read, or kept to be read with the one that fills the
+// gap before it.
+func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed) Result {
+	f := &c.Value
+	s := e.stream(c, d)
+	if f.phase == refused { // by what its first packet says
+		return e.refuse(c, d, p, seg, c.ISS(d).Add(1))
+	}
+	if len(seg.Payload) == 0 || seg.Flags.Has(packet.RST) { // nobody reads the text of an RST
+		return e.passOn(c, p)
+	}
+	if !s.Started() { // where it begins is not certain yet; it comes again
+		return e.drop(DropUnkept)
+	}
+	if f.phase == reading {
+		e.startClock(c)
+	}
+	seq, before := seg.Seq, s.Next()
+	if seg.Flags.Has(packet.SYN) {
+		seq = seq.Add(1)
+	}
+	if seg.Flags.Has(packet.URG) && f.phase == reading && e.inHello(f) {
+		if e.ambiguous(c, tlsrules.ReasonTCPInvalid, "urgent data before the handshake was read: receivers differ in which byte they leave out") {
+			return e.refuse(c, d, p, seg, before)
+		}
+	}
+	switch s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget) {
+	case reassembly.Refused:
+		return e.unkept(c, d, p, seg, before)
+	case reassembly.Overlap:
+		e.counts.Overlaps++
+		if e.ambiguous(c, tlsrules.ReasonTCPOverlap, "a segment changes bytes that were read and not yet acknowledged") {
+			return e.refuse(c, d, p, seg, before)
+		}
+		return e.passOn(c, p)
+	case reassembly.Kept, reassembly.Old:
+		return e.passOn(c, p)
+	}
+	at := before
+	for piece := s.Take(); piece != nil; piece = s.Take() {
+		e.consume(c, d, at, piece)
+		at = s.Next()
+	}
+	if f.phase == refused {
+		return e.refuse(c, d, p, seg, before)
+	}
+	return e.passOn(c, p)
+}
+
+// stream gives the stream of a direction, started once its beginning is certain.
+func (e *Engine) stream(c *conntrack.Conn[flow], d conntrack.Direction) *reassembly.Stream {
+	s := &c.Value.streams[d]
+	if !s.Started() && c.HasISS(d) {
+		s.Start(c.ISS(d).Add(1))
+	}
+	return s
+}
+
+// inHello reports whether the handshake is still being read.
+func (e *Engine) inHello(f *flow) bool {
+	return f.ins.tls.Phase < tlswire.PhaseHandshakeDone && !f.ins.facts.Never.Has(tlsrules.StageClientHello)
+}
+
+// unkept answers a segment that can be neither read nor kept for reading.
+func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed, before seqnum.Value) Result {
+	f := &c.Value
+	if f.phase == settling { // nothing of it will be read
+		return e.passOn(c, p)
+	}
+	e.counts.Unkept++
+	if e.cfg.Overload == tlsrules.Drop && !e.cfg.Default.Observe {
+		return e.drop(DropUnkept)
+	}
+	e.limit(c, tlsrules.ReasonLimitBuffered, "its segments out of order are more than limits.per_connection or limits.buffered allow to keep")
+	if f.phase == refused {
+		return e.refuse(c, d, p, seg, before)
+	}
+	return e.passOn(c, p)
+}
+
+// consume reads one contiguous piece. What the decoder reads is remembered
+// until it is acknowledged; the inside of records it skips is not.
+func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqnum.Value, b []byte) {
+	f := &c.Value
+	for len(b) > 0 && f.phase == reading {
+		n, opaque, status := f.ins.tls.Consume(side(d), b)
+		if !opaque && !f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget) {
+			e.limit(c, tlsrules.ReasonLimitBuffered, "more of its handshake is not acknowledged than limits allow to remember")
+			return
+		}
+		at, b = at.Add(uint32(n)), b[n:]
+		e.learn(c, d, status)
+	}
+}
+
+// learn turns what the decoder has come upon into facts, and judges them.
+func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tlswire.Status) {
+	f := &c.Value
+	t, facts := &f.ins.tls, &f.ins.facts
+	from := side(d)
+	facts.Content, facts.HasAlert = 0, false
+	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
+	switch status {
+	case tlswire.NotTLS:
+		e.notTLS(c, from)
+		return
+	case tlswire.Malformed:
+		e.malformed(c, from)
+		return
+	case tlswire.Record:
+		facts.Protocol = speaks(t)
+		e.know(facts, tlsrules.StageFirstBytes)
+		e.know(facts, tlsrules.StageRecords)
+		facts.Content = t.Header[from].Content
+		if facts.Content == tlswire.ChangeCipherSpec && t.HasServerHello && from != t.ClientHelloFrom {
+			e.allSaid(c) // a resumed handshake has no ServerHelloDone
+		}
+		f.complete = f.complete || t.HandshakeDone
+	case tlswire.Message:
+		if !e.message(c) {
+			return
+		}
+	case tlswire.Alert:
+		facts.Alert, facts.HasAlert = t.LastAlert, true
+		e.noteAlert(f, from, t.LastAlert)
+	default:
+		return
+	}
+	if f.provisional && facts.Client == nil {
+		return // accepted until a ClientHello says otherwise
+	}
+	e.judge(c)
+}
+
+// speaks is the protocol of a side that sends records, whatever the other side
+// said first.
+func speaks(t *tlswire.Conn) tlswire.Protocol {
+	if t.Protocol == tlswire.ProtocolSSLv2 {
+		return t.Protocol
+	}
+	return tlswire.ProtocolTLS
+}
+
+// know marks a stage's facts as known; one that was given up before (the side
+// that spoke first did not speak TLS) counts again.
+func (e *Engine) know(f *tlsrules.Facts, s tlsrules.Stage) {
+	f.Known.Add(s)
+	f.Never.Remove(s)
+}
+
+// message takes the facts of a handshake message, and reports whether there is
+// anything new to judge by.
+func (e *Engine) message(c *conntrack.Conn[flow]) bool {
+	f := &c.Value
+	t, facts := &f.ins.tls, &f.ins.facts
+	facts.Protocol = speaks(t)
+	switch t.LastMessage.Type {
+	case tlswire.TypeClientHello:
+		e.clientHello(c)
+	case tlswire.TypeServerHello:
+		if t.ServerHello.Retry {
+			return false // the second ClientHello is judged again
+		}
+		facts.Server = &t.ServerHello
+		e.know(facts, tlsrules.StageServerHello)
+		if t.Version >= tlswire.VersionTLS13 {
+			facts.Never.Add(tlsrules.StageCertificate)
+			e.allSaid(c)
+		}
+	case tlswire.TypeServerKeyExchange:
+	case tlswire.TypeServerHelloDone:
+		e.allSaid(c)
+	default:
+		return false
+	}
+	return true
+}
+
+// clientHello begins the judgement anew: a second hello (after a
+// HelloRetryRequest, or in a renegotiation) may say other things.
+func (e *Engine) clientHello(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	facts := &f.ins.facts
+	if facts.Client == nil {
+		e.counts.TLSConnections++
+	}
+	f.provisional, f.said = false, false
+	f.ins.judgement.Again()
+	f.ins.decision = tlsrules.Decision{}
+	e.startClock(c)
+	facts.Client, facts.Server = &f.ins.tls.ClientHello, nil
+	facts.Group, facts.GroupSettled = 0, false
+	facts.Never, facts.Known = 0, 0
+	facts.Known.Add(tlsrules.StageSYN, tlsrules.StageFirstBytes, tlsrules.StageClientHello)
+}
+
+// allSaid notes that the handshake has told what there is to tell of it. Up to
+// TLS 1.2 it is read on to its end: until then an alert would be in clear.
+func (e *Engine) allSaid(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	f.ins.facts.GroupSettled = true
+	f.said = true
+	f.complete = f.complete || f.ins.tls.Version >= tlswire.VersionTLS13
+}
+
+// notTLS judges a connection one of whose sides does not begin as TLS does.
+// When it is the side that was called which spoke first, the caller may still
+// begin with a ClientHello: what is accepted now is accepted until then.
+func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
+	f := &c.Value
+	facts := &f.ins.facts
+	if f.ins.tls.HasClientHello {
+		// An answer to a ClientHello that is no TLS, or bytes before it.
+		if f.ins.certain() {
+			f.complete = true
+			e.advance(c)
+			return
+		}
+		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedRecord, "the ClientHello is answered by something that is not TLS")
+		return
+	}
+	if f.provisional {
+		f.provisional = from == tlswire.Server
+		f.complete = f.complete || !f.provisional
+		e.advance(c)
+		return
+	}
+	facts.Protocol = f.ins.tls.Protocol
+	e.know(facts, tlsrules.StageFirstBytes)
+	missed(facts)
+	f.provisional = from == tlswire.Server
+	f.complete = !f.provisional
+	if f.provisional {
+		e.stopClock(c)
+	}
+	e.judge(c)
+}
+
+// missed gives up what only a TLS handshake from its beginning would tell.
+func missed(f *tlsrules.Facts) {
+	f.Never.Add(tlsrules.StageClientHello, tlsrules.StageServerHello, tlsrules.StageCertificate, tlsrules.StageRecords)
+	f.GroupSettled = true
+}
+
+// noteAlert keeps an alert for the events: a fatal one rather than another.
+func (e *Engine) noteAlert(f *flow, from tlswire.Side, a tlswire.AlertMessage) {
+	if f.sum.hasAlert && f.sum.alert.Alert.Level == tlswire.AlertLevelFatal {
+		return
+	}
+	f.sum.alert, f.sum.hasAlert = AlertSeen{From: from, Alert: a}, true
+}

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"net/netip"
+
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/seqnum"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// refuse answers the packet at which a connection was refused. before is where
+// its direction's stream stood without it: the next byte its receiver expects.
+func (e *Engine) refuse(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed, before seqnum.Value) Result {
+	f := &c.Value
+	if f.sum.decision.Action == tlsrules.Reset {
+		e.resetSender(c, d, seg)
+		if f.streams[d].Started() && !seg.Flags.Has(packet.SYN) {
+			e.reset(c, d, before, seg.Ack, seg.Flags.Has(packet.ACK))
+		}
+	}
+	e.release(f)
+	return e.dropRefused(p)
+}
+
+// refuseNow refuses a connection between packets: its time is up.
+func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if f.sum.decision.Action == tlsrules.Reset {
+		for d := conntrack.Original; d <= conntrack.Reply; d++ {
+			if s := e.stream(c, d); s.Started() {
+				e.reset(c, d, s.Next(), c.Acked(d.Other()), true)
+			}
+		}
+	}
+	e.release(f)
+}
+
+// refusedAgain answers a later packet of a refused connection. An RST of ours
+// may have been lost or come too early; the sender's own acknowledgement says
+// exactly which number it accepts (RFC 9293, Section 3.10.7.1).
+func (e *Engine) refusedAgain(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed) Result {
+	if seg.Flags.Has(packet.RST) || asksForAnother(c, d, seg) {
+		return e.pass(p)
+	}
+	if c.Value.sum.decision.Action == tlsrules.Reset {
+		e.resetSender(c, d, seg)
+	}
+	return e.dropRefused(p)
+}
+
+// asksForAnother reports whether a segment is a SYN for another connection on the
+// ports of a refused one. What a SYN alone was refused for holds for any other.
+func asksForAnother(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) bool {
+	if !seg.Flags.Has(packet.SYN) || seg.Flags.Has(packet.ACK) || len(seg.Payload) > 0 {
+		return false
+	}
+	if c.HasISS(d) && seg.Seq == c.ISS(d) {
+		return false // its own, again
+	}
+	return c.State() != conntrack.SynSent || c.Value.sum.decision.Stage != tlsrules.StageSYN
+}
+
+// dropRefused drops a packet of a refused connection; the first one carries
+// the refusal into the kernel's connection mark, where it outlives us.
+func (e *Engine) dropRefused(p *nfq.Packet) Result {
+	e.counts.Dropped[DropRefused]++
+	if m := e.cfg.Marks; m.Mask() == 0 || m.Kind(p.Mark) == nfq.Refused {
+		return Result{Verdict: nfq.Drop}
+	}
+	return Result{Verdict: nfq.Repeat, Mark: e.cfg.Marks.Set(p.Mark, e.cfg.Marks.Refused())}
+}
+
+// resetSender resets the sender of a segment in the name of its peer, at the
+// number its acknowledgement asks for, and, when we have let more pass to it
+// than it has acknowledged yet, at that number too: one of them is exact.
+func (e *Engine) resetSender(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) {
+	back := d.Other()
+	ack := seg.Seq.Add(seg.SegLen())
+	if !seg.Flags.Has(packet.ACK) { // RFC 9293, Section 3.10.7.1: a SYN alone
+		e.reset(c, back, 0, ack, true)
+		return
+	}
+	e.reset(c, back, seg.Ack, ack, true)
+	if s := &c.Value.streams[back]; s.Started() && s.Next() != seg.Ack {
+		e.reset(c, back, s.Next(), ack, true)
+	}
+}
+
+// reset sends an RST in direction d.
+func (e *Engine) reset(c *conntrack.Conn[flow], d conntrack.Direction, seq, ack seqnum.Value, hasAck bool) {
+	e.inject(c.Addr(d), c.Addr(d.Other()), c.Value.devices[d.Other()], seq, ack, hasAck)
+}
+
+// resetUntracked answers a segment that has no entry in the table.
+func (e *Engine) resetUntracked(seg *packet.Parsed, index uint32) {
+	from := netip.AddrPortFrom(seg.Dst, seg.DstPort)
+	to := netip.AddrPortFrom(seg.Src, seg.SrcPort)
+	if seg.Flags.Has(packet.RST) {
+		return
+	}
+	if seg.Flags.Has(packet.ACK) {
+		e.inject(from, to, index, seg.Ack, 0, false)
+		return
+	}
+	e.inject(from, to, index, 0, seg.Seq.Add(seg.SegLen()), true)
+}
+
+func (e *Engine) inject(from, to netip.AddrPort, index uint32, seq, ack seqnum.Value, hasAck bool) {
+	if e.cfg.Inject == nil {
+		return
+	}
+	r := packet.Reset{
+		Src: from.Addr(), SrcPort: from.Port(), Dst: to.Addr(), DstPort: to.Port(),
+		Seq: seq, Ack: ack, HasAck: hasAck,
+	}
+	e.scratch = r.Append(e.scratch[:0])
+	if err := e.cfg.Inject(e.scratch, index); err != nil {
+		e.counts.InjectFailed++
+		return
+	}
+	e.counts.Injected++
+}

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"net/netip"
+
+	"tlsgate/conntrack"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// Sink takes what the engine has to tell. Its methods run on the packet path
+// and must not wait; a Report and what it points to are valid during the call.
+type Sink interface {
+	// TLS is called once per TLS connection, as soon as the handshake has told
+	// all it will, or the connection ended or was refused first.
+	TLS(r *Report)
+	// Drop is called when a connection is refused, or would be.
+	Drop(r *Report)
+	// Flow is called when a connection ends.
+	Flow(r *Report)
+}
+
+// Report is what the engine knows of one connection at one moment.
+type Report struct {
+	Time, Start, Last int64 // nanoseconds since the Unix epoch
+	ID                uint64
+	// Original sent the SYN, Reply answered it.
+	Original, Reply netip.AddrPort
+	InInterface     string
+	Midstream       bool
+	State           conntrack.State
+	Packets, Bytes  [2]uint64 // by direction
+	End             conntrack.End
+
+	Decision  tlsrules.Decision
+	Detail    string // why it was refused, a sentence
+	Packet    uint64 // at which it was refused; the first is 1
+	Offloaded bool
+
+	// TLS and Facts are nil once the connection is no longer read.
+	TLS       *tlswire.Conn
+	Facts     *tlsrules.Facts
+	SawTLS    bool
+	Records   [2]tlswire.RecordCounts // by tlswire.Side
+	Phase     tlswire.Phase
+	Alerts    []AlertSeen
+	Diagnosis Diagnosis
+}
+
+// AlertSeen is an alert and the side that sent it.
+type AlertSeen struct {
+	From  tlswire.Side
+	Alert tlswire.AlertMessage
+}

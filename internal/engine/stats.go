@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"sync"
+
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+)
+
+// DropReason says why a packet got no further, besides a refused connection's.
+type DropReason uint8
+
+const (
+	DropMalformed DropReason = iota // headers that no receiver takes
+	DropChecksum                    // wrong checksum
+	DropFragment                    // an IP fragment: never accepted unread
+	DropTruncated                   // cut by the kernel: not all of it can be read
+	DropInvalid                     // its receiver would discard it (RFC 9293, Section 3.10)
+	DropTableFull                   // no room in the connection table
+	DropUnkept                      // out of order, and no room to keep it for reading
+	DropMPTCP                       // Multipath TCP where the policy refuses it
+	DropRefused                     // of a refused connection
+	dropReasons
+)
+
+var dropNames = [dropReasons]string{
+	"malformed", "checksum", "fragment", "truncated", "invalid",
+	"table_full", "unkept", "mptcp", "refused",
+}
+
+// String returns the reason as the stats event names it.
+func (r DropReason) String() string { return dropNames[r] }
+
+// DropReasons returns all reasons, for whoever prints Stats.
+func DropReasons() []DropReason {
+	all := make([]DropReason, dropReasons)
+	for i := range all {
+		all[i] = DropReason(i)
+	}
+	return all
+}
+
+// Stats are counters since the engine was made. The zero Stats is usable.
+type Stats struct {
+	Packets, Bytes  uint64
+	Dropped         [dropReasons]uint64       // packets
+	NotTCP          uint64                    // packets passed unread
+	Malformed       [packet.Statuses]uint64   // packets that could not be decoded, by packet.Status
+	Invalid         [conntrack.Reasons]uint64 // packets whose receiver would discard them, passed ones included, by conntrack.Reason
+	Overlaps        uint64                    // segments that changed bytes already read
+	TableFull       uint64
+	Unkept          uint64 // segments neither read nor kept for reading
+	Midstream       uint64 // connections that began unseen
+	MPTCPStripped   uint64 // packets
+	Injected        uint64 // packets of our own
+	InjectFailed    uint64
+	Bugs            uint64 // packets dropped because judging them panicked
+	Unread          uint64 // connections accepted because bytes of them passed unseen
+	Accepted        uint64 // connections
+	Refused         uint64 // connections
+	Observed        uint64 // connections that would have been refused
+	Offloaded       uint64 // connections
+	TLSConnections  uint64
+	Connections     uint64 // in the table now
+	ConnectionsSeen uint64
+	Evicted         uint64
+	Buffered        uint64 // bytes held for reassembly now
+}
+
+// Add adds the counters of another worker.
+func (s *Stats) Add(o *Stats) {
+	for i, n := range o.Dropped {
+		s.Dropped[i] += n
+	}
+	s.Packets += o.Packets
+	s.Bytes += o.Bytes
+	s.NotTCP += o.NotTCP
+	for i, n := range o.Malformed {
+		s.Malformed[i] += n
+	}
+	for i, n := range o.Invalid {
+		s.Invalid[i] += n
+	}
+	s.Overlaps += o.Overlaps
+	s.TableFull += o.TableFull
+	s.Unkept += o.Unkept
+	s.Midstream += o.Midstream
+	s.MPTCPStripped += o.MPTCPStripped
+	s.Injected += o.Injected
+	s.InjectFailed += o.InjectFailed
+	s.Bugs += o.Bugs
+	s.Unread += o.Unread
+	s.Accepted += o.Accepted
+	s.Refused += o.Refused
+	s.Observed += o.Observed
+	s.Offloaded += o.Offloaded
+	s.TLSConnections += o.TLSConnections
+	s.Connections += o.Connections
+	s.ConnectionsSeen += o.ConnectionsSeen
+	s.Evicted += o.Evicted
+	s.Buffered += o.Buffered
+}
+
+// published is the copy of the counters that other goroutines read.
+type published struct {
+	mu    sync.Mutex
+	stats Stats
+	bug   string
+}
+
+func (p *published) fault(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bug == "" {
+		p.bug = s
+	}
+}
+
+// publish makes the counters readable; the packet path itself takes no lock.
+func (e *Engine) publish() {
+	s := e.counts
+	t := e.table.Stats()
+	s.Connections = uint64(e.table.Len())
+	s.ConnectionsSeen = t.Created
+	s.Evicted = t.Evicted + t.EvictedHalfOpen
+	s.Buffered = uint64(e.budget.Used())
+	e.shared.mu.Lock()
+	e.shared.stats = s
+	e.shared.mu.Unlock()
+}
+
+// Stats returns the counters as of the last tick. Safe for concurrent use.
+func (e *Engine) Stats() Stats {
+	e.shared.mu.Lock()
+	defer e.shared.mu.Unlock()
+	return e.shared.stats
+}
+
+// Bug returns the first panic that judging a packet caused, "" for none. Safe
+// for concurrent use.
+func (e *Engine) Bug() string {
+	e.shared.mu.Lock()
+	defer e.shared.mu.Unlock()
+	return e.shared.bug
+}

@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"fmt"
+
+	"tlsgate/conntrack"
+	"tlsgate/tlsrules/suites"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// report fills the engine's one report with what is known of a connection.
+func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
+	f := &c.Value
+	r := &e.rep
+	*r = Report{
+		Time: e.now, Start: c.Start, Last: c.Last, ID: c.ID,
+		Original: c.Addr(conntrack.Original), Reply: c.Addr(conntrack.Reply),
+		InInterface: e.cfg.Interface(f.devices[conntrack.Original]),
+		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,
+		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded,
+		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase,
+	}
+	if f.sum.hasAlert {
+		r.Alerts = append(e.alerts[:0], f.sum.alert)
+	}
+	if ins := f.ins; ins != nil {
+		r.TLS, r.Facts = &ins.tls, &ins.facts
+		r.SawTLS, r.Records, r.Phase = ins.sawTLS(), ins.tls.Records, ins.tls.Phase
+		if !r.Decision.Decided {
+			r.Decision = ins.decision
+		}
+	}
+	return r
+}
+
+// tellTLS tells, once, what a connection's handshake said.
+func (e *Engine) tellTLS(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if f.told || f.ins == nil {
+		return
+	}
+	f.told = true
+	if e.cfg.Sink != nil && f.ins.facts.Client != nil {
+		e.cfg.Sink.TLS(e.report(c))
+	}
+}
+
+// tellDrop tells why a connection is refused, or would be.
+func (e *Engine) tellDrop(c *conntrack.Conn[flow], detail string) {
+	if e.cfg.Sink == nil {
+		return
+	}
+	r := e.report(c)
+	r.Detail = detail
+	e.cfg.Sink.Drop(r)
+}
+
+// ended is called by the table for each connection that leaves it.
+func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
+	f := &c.Value
+	e.stopClock(c)
+	if f.phase != refused {
+		e.tellTLS(c)
+	}
+	if e.cfg.Sink != nil {
+		r := e.report(c)
+		r.End = why
+		r.Diagnosis = diagnose(c, r)
+		e.cfg.Sink.Flow(r)
+	}
+	e.release(f)
+}
+
+// Diagnosis says what became of a connection: a stable code and a sentence.
+type Diagnosis struct{ Code, Text string }
+
+// diagnose reads the end of a connection from what was seen of it.
+func diagnose(c *conntrack.Conn[flow], r *Report) Diagnosis {
+	f := &c.Value
+	switch {
+	case f.phase == refused:
+		return Diagnosis{"refused", "the firewall refused it: " + r.Decision.Reason.String()}
+	case c.Midstream:
+		return Diagnosis{"midstream", "its beginning was not seen"}
+	case !c.HasISS(conntrack.Reply) && c.State() == conntrack.Close && c.Packets[conntrack.Reply] > 0:
+		return Diagnosis{"connection_refused", "the server's TCP answered the SYN with an RST"}
+	case !c.HasISS(conntrack.Reply) && c.Packets[conntrack.Reply] == 0:
+		return Diagnosis{"no_answer", fmt.Sprintf("%d SYNs and no answer from the server", c.Packets[conntrack.Original])}
+	case !c.HasISS(conntrack.Reply):
+		return Diagnosis{"handshake_incomplete", "the client never completed the TCP handshake"}
+	}
+	for _, a := range r.Alerts {
+		if a.Alert.Level == tlswire.AlertLevelFatal {
+			return Diagnosis{"alert", fmt.Sprintf("the %s ended the handshake with the alert %s", a.From, suites.AlertName(a.Alert.Description))}
+		}
+	}
+	if r.SawTLS && r.Phase < tlswire.PhaseHandshakeDone && f.ins != nil {
+		return Diagnosis{"tls_incomplete", "the TLS handshake was not completed: it came as far as " + r.Phase.String()}
+	}
+	return Diagnosis{"ok", "nothing was seen to go wrong"}
+}

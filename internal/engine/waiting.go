@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"fmt"
+
+	"tlsgate/conntrack"
+	"tlsgate/tlsrules"
+)
+
+// waiting lists the connections whose time to decide is running, the one that
+// began first in front: the time is the same for all, so the list is in order
+// of deadlines. The zero waiting is empty.
+type waiting struct {
+	first, last *conntrack.Conn[flow]
+}
+
+// startClock starts the time to decide with the first byte. What is accepted
+// until a ClientHello comes has all the time there is.
+func (e *Engine) startClock(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if f.timing || f.said || f.complete || f.provisional || f.ins.certain() {
+		return
+	}
+	f.firstByte = e.now
+	f.timing = true
+	f.before = e.waiting.last
+	if f.before != nil {
+		f.before.Value.after = c
+	} else {
+		e.waiting.first = c
+	}
+	e.waiting.last = c
+}
+
+// stopClock takes a connection out of the list.
+func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if !f.timing {
+		return
+	}
+	f.timing = false
+	if f.before != nil {
+		f.before.Value.after = f.after
+	} else {
+		e.waiting.first = f.after
+	}
+	if f.after != nil {
+		f.after.Value.before = f.before
+	} else {
+		e.waiting.last = f.before
+	}
+	f.before, f.after = nil, nil
+}
+
+// Tick does what time asks for: connections expire, undecided ones are
+// decided, and the counters are published. Call it every 100 ms or so.
+func (e *Engine) Tick(now int64) {
+	e.now = now
+	for c := e.waiting.first; c != nil && c.Value.firstByte+int64(e.cfg.Limits.Decide) <= now; c = e.waiting.first {
+		e.stopClock(c)
+		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))
+		if c.Value.phase == refused {
+			e.refuseNow(c)
+		}
+	}
+	e.table.Expire(now)
+	e.publish()
+}
+
+func (e *Engine) undecidedText(c *conntrack.Conn[flow]) string {
+	return fmt.Sprintf("%s after the first byte it is not decided: it has come as far as %s", e.cfg.Limits.Decide, c.Value.ins.tls.Phase)
+}
+
+// Close tells every connection as ended.
+func (e *Engine) Close(now int64) {
+	e.now = now
+	e.table.Close()
+	e.publish()
+}

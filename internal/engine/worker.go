@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"tlsgate/nfq"
+)
+
+// Queue is what the engine needs of a packet queue. Packets received stay
+// valid until the next Recv.
+type Queue interface {
+	Recv(batch []nfq.Packet, timeout time.Duration) (int, error)
+	Verdict(id uint32, v nfq.Verdict, mark uint32, payload []byte)
+	Flush() error
+}
+
+const (
+	batchSize = 64
+	tickEvery = 100 * time.Millisecond
+
+	// maxFailures is how often in a row verdicts may fail to be sent, as they do
+	// when the kernel has no memory for a moment. They are kept and sent again.
+	maxFailures = 100
+)
+
+// Run answers the packets of q until it is closed, on an OS thread of its own.
+// clock gives the time, in nanoseconds since the Unix epoch, never going back.
+// When q is closed every connection is told as ended, and Run returns nil.
+func (e *Engine) Run(q Queue, clock func() int64) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	batch := make([]nfq.Packet, batchSize)
+	var nextTick int64
+	failures := 0
+	for {
+		n, err := q.Recv(batch, tickEvery)
+		now := clock()
+		for i := range batch[:n] {
+			p := &batch[i]
+			r := e.guarded(p, now)
+			q.Verdict(p.ID, r.Verdict, r.Mark, r.Payload)
+		}
+		if n > 0 {
+			if ferr := q.Flush(); ferr == nil {
+				failures = 0
+			} else if failures++; failures > maxFailures && !errors.Is(ferr, net.ErrClosed) {
+				return fmt.Errorf("engine: sending verdicts: %w", ferr)
+			}
+		}
+		if now >= nextTick {
+			nextTick = now + int64(tickEvery)
+			e.Tick(now)
+		}
+		if errors.Is(err, net.ErrClosed) {
+			e.Close(now)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("engine: receiving packets: %w", err)
+		}
+	}
+}
+
+// guarded answers a packet even when judging it uncovers a bug of ours: the
+// packet is dropped, the bug is counted and kept for whoever reads the stats.
+func (e *Engine) guarded(p *nfq.Packet, now int64) (r Result) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.counts.Bugs++
+			e.shared.fault(fmt.Sprintf("%v\n%s", v, debug.Stack()))
+			r = Result{Verdict: nfq.Drop}
+		}
+	}()
+	return e.Packet(p, now)
+}
+
+// Clock returns a clock for Run: the wall's time now, carried on by the
+// monotonic clock, so that setting the wall's clock moves nothing.
+func Clock() func() int64 {
+	start := time.Now()
+	base := start.UnixNano()
+	return func() int64 { return base + int64(time.Since(start)) }
+}
