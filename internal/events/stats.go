@@ -1,0 +1,84 @@
+package events
+
+import (
+	"maps"
+	"slices"
+
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/internal/engine"
+	"tlsgate/nfq"
+)
+
+// Stats are the counters of a daemon, all workers together.
+type Stats struct {
+	Time    int64 // nanoseconds since the Unix epoch
+	Uptime  int64 // seconds
+	Workers int
+	Engine  engine.Stats
+	Queue   nfq.Stats
+	Lost    uint64 // events
+}
+
+// stats is EVE's stats object: uptime, then groups of counters.
+type stats struct {
+	Uptime  int64             `json:"uptime"`
+	Workers int               `json:"workers"`
+	Queue   map[string]uint64 `json:"queue"`
+	Packets map[string]uint64 `json:"packets"`
+	Dropped map[string]uint64 `json:"dropped"`
+	Invalid map[string]uint64 `json:"invalid,omitempty"`   // by why their receiver would discard them
+	Broken  map[string]uint64 `json:"malformed,omitempty"` // by what is wrong with their headers
+	Conns   map[string]uint64 `json:"connections"`
+	Memory  map[string]uint64 `json:"memory"`
+	Events  map[string]uint64 `json:"events"`
+}
+
+func statsEvent(s *Stats) *event {
+	e, q := &s.Engine, &s.Queue
+	dropped := map[string]uint64{}
+	for _, why := range engine.DropReasons() {
+		dropped[why.String()] = e.Dropped[why]
+	}
+	refused := uint64(0)
+	for _, errno := range slices.Sorted(maps.Keys(q.VerdictErrors)) {
+		refused += q.VerdictErrors[errno]
+	}
+	return &event{
+		Timestamp: timestamp(s.Time), Type: "stats",
+		Stats: &stats{
+			Uptime: s.Uptime, Workers: s.Workers,
+			Queue: map[string]uint64{
+				"received": q.Received, "verdicts": q.Verdicts, "verdicts_refused": refused,
+				"kernel_dropped": q.KernelDropped, "user_dropped": q.UserDropped, "missed": q.Missed,
+				"overruns": q.Overruns, "waiting": q.Waiting, "malformed": q.Malformed,
+				"injected": q.Injected, "inject_errors": q.InjectErrors,
+			},
+			Packets: map[string]uint64{
+				"seen": e.Packets, "bytes": e.Bytes, "not_tcp": e.NotTCP,
+				"overlaps": e.Overlaps, "unkept": e.Unkept, "mptcp_stripped": e.MPTCPStripped, "bugs": e.Bugs,
+			},
+			Dropped: dropped,
+			Invalid: counted(e.Invalid[:], func(i int) string { return conntrack.Reason(i).String() }),
+			Broken:  counted(e.Malformed[:], func(i int) string { return packet.Status(i).String() }),
+			Conns: map[string]uint64{
+				"open": e.Connections, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
+				"accepted": e.Accepted, "refused": e.Refused, "observed": e.Observed, "offloaded": e.Offloaded,
+				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
+			},
+			Memory: map[string]uint64{"buffered": e.Buffered},
+			Events: map[string]uint64{"lost": s.Lost},
+		},
+	}
+}
+
+// counted names the counters that are not zero.
+func counted(counters []uint64, name func(int) string) map[string]uint64 {
+	named := map[string]uint64{}
+	for i, n := range counters {
+		if n > 0 {
+			named[name(i)] = n
+		}
+	}
+	return named
+}
