@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tlsgate/config"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/suites"
+)
+
+func newCheckCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Validate a policy and print what it came to mean",
+		Long: `Validate a policy and print what it came to mean: every set expanded, every
+default shown, for each rule when it is decided for good, and warnings. What is
+printed is itself a policy that means the same.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.Load(args[0])
+			switch {
+			case asJSON:
+				return errors.Join(err, printJSON(cmd.OutOrStdout(), args[0], c, err))
+			case err != nil:
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), policyText(c))
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, errors included")
+	return cmd
+}
+
+// policyText writes a policy out as TOML.
+func policyText(c *config.Config) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s: %s, %s\n", c.Path, count(c.Policy.Len(), "rule"), count(len(c.Warnings), "warning"))
+	for _, w := range c.Warnings {
+		fmt.Fprintf(&b, "# warning: %s\n", w)
+	}
+	for _, s := range sections(c) {
+		fmt.Fprintf(&b, "\n[%s]\n", s.name)
+		for _, k := range s.keys {
+			switch v := k.value.(type) {
+			case []string:
+				writeList(&b, k.name, v, "")
+			case string:
+				writeList(&b, k.name, []string{v}, "")
+			default:
+				fmt.Fprintf(&b, "%-14s = %v\n", k.name, v)
+			}
+		}
+	}
+	if len(c.Sets) > 0 {
+		b.WriteString("\n[sets]\n")
+	}
+	for _, s := range c.Sets {
+		writeList(&b, bareOrQuoted(s.Name), s.Values, "")
+	}
+	for _, r := range c.Policy.Rules() {
+		writeRule(&b, r)
+	}
+	at, always := c.Policy.Final()
+	fmt.Fprintf(&b, "\n# What no rule decides: default.action = %q, or default.not_tls = %q: %s.\n",
+		c.Default.Action, c.Default.NotTLS, finality(at, always))
+	return b.String()
+}
+
+func count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// bareOrQuoted writes a TOML key.
+func bareOrQuoted(key string) string {
+	if key == "" || strings.ContainsFunc(key, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	}) {
+		return quote(key)
+	}
+	return key
+}
+
+func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
+	fmt.Fprintf(b, "\n[[rule]] # %d: judged until %s, %s\n", r.Index+1, r.Stage, finality(r.Final, r.Always))
+	for _, w := range r.Warn {
+		fmt.Fprintf(b, "# warning: %s\n", w)
+	}
+	writeList(b, "name", []string{r.Name}, "")
+	for _, part := range parts(r.Rule) {
+		for i := range part.conditions {
+			c := &part.conditions[i]
+			writeList(b, part.name+"."+c.Key().String(), c.Values(), comment(c.Key()))
+		}
+	}
+	writeList(b, "action", []string{r.Action.String()}, "")
+	if len(r.Require) > 0 {
+		writeList(b, "otherwise", []string{r.Otherwise.String()}, "")
+		if r.UnseenAllow {
+			writeList(b, "unseen", []string{"allow"}, "")
+		}
+	}
+	fmt.Fprintf(b, "observe        = %t\n", r.Observe)
+}
+
+// finality says from when a decision stands.
+func finality(at tlsrules.Stage, always bool) string {
+	if always {
+		return "never final: every record is judged"
+	}
+	return "final at " + at.String()
+}
+
+type part struct {
+	name       string
+	conditions []tlsrules.Condition
+}
+
+func parts(r tlsrules.Rule) []part {
+	return []part{{"match", r.Match}, {"unless", r.Unless}, {"require", r.Require}}
+}
+
+// comment names the values of a key that have a second name.
+func comment(k tlsrules.Key) string {
+	switch k {
+	case tlsrules.KeyCipher, tlsrules.KeyOffersCipher, tlsrules.KeyOffersOnlyCipher:
+		return "suites"
+	}
+	return ""
+}
+
+// writeList writes a key: a single value as such, suites one a line with
+// number and IANA name.
+func writeList(b *strings.Builder, key string, values []string, kind string) {
+	switch {
+	case kind == "suites":
+		fmt.Fprintf(b, "%-14s = [\n", key)
+		for _, v := range values {
+			fmt.Fprintf(b, "    %s,", quote(v))
+			if s, ok := suites.Lookup(v); ok {
+				fmt.Fprintf(b, " # 0x%04X %s, %s", s.Code, s.IANA, s.Class)
+			}
+			b.WriteString("\n")
+		}
+		b.WriteString("]\n")
+	case len(values) == 1:
+		fmt.Fprintf(b, "%-14s = %s\n", key, quote(values[0]))
+	default:
+		var quoted []string
+		for _, v := range values {
+			quoted = append(quoted, quote(v))
+		}
+		fmt.Fprintf(b, "%-14s = [%s]\n", key, strings.Join(quoted, ", "))
+	}
+}
+
+// quote writes a TOML basic string.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"tlsgate/config"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// section is one table of the settings, with every default filled in.
+type section struct {
+	name string
+	keys []setting
+}
+
+type setting struct {
+	name  string
+	value any // a string, number, boolean, or list of strings
+}
+
+func sections(c *config.Config) []section {
+	mode := "enforce"
+	if c.Default.Observe {
+		mode = "observe"
+	}
+	return []section{
+		{"queue", []setting{
+			{"number", c.Queue.Number}, {"workers", c.Queue.Workers},
+			{"fail_open", c.Queue.FailOpen}, {"backend", c.Queue.Backend},
+		}},
+		{"intercept", []setting{
+			{"hooks", hookNames(c.Intercept.Hooks)}, {"ports", portNames(c.Intercept.Ports)},
+			{"in_interfaces", append([]string{}, c.Intercept.InInterfaces...)},
+			{"mark", fmt.Sprintf("0x%08x", c.Intercept.Mark)}, {"offload", c.Intercept.Offload},
+		}},
+		{"default", []setting{
+			{"action", c.Default.Action.String()}, {"mode", mode},
+			{"not_tls", c.Default.NotTLS.String()}, {"malformed", c.Default.Malformed.String()},
+			{"ambiguous", c.Default.Ambiguous.String()}, {"mptcp", c.Default.MPTCP.String()},
+			{"midstream", c.Default.Midstream.String()}, {"undecided", c.Default.Undecided.String()},
+			{"overload", c.Default.Overload.String()}, {"grace", "0s"},
+		}},
+		{"limits", []setting{
+			{"connections", c.Limits.Connections}, {"buffered", c.Limits.Buffered},
+			{"per_connection", c.Limits.PerConnection}, {"hello", c.Limits.Hello},
+			{"decide", c.Limits.Decide.String()}, {"half_open", c.Limits.HalfOpen},
+		}},
+		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
+	}
+}
+
+func hookNames(hooks []nfq.Hook) []string {
+	names := []string{}
+	for _, h := range hooks {
+		names = append(names, h.String())
+	}
+	return names
+}
+
+func portNames(ports []nfq.PortRange) []string {
+	if len(ports) == 0 {
+		return []string{"all"}
+	}
+	names := []string{}
+	for _, p := range ports {
+		if p.First == p.Last {
+			names = append(names, fmt.Sprint(p.First))
+		} else {
+			names = append(names, fmt.Sprintf("%d-%d", p.First, p.Last))
+		}
+	}
+	return names
+}
+
+type checkedRule struct {
+	Name      string              `json:"name"`
+	Match     map[string][]string `json:"match,omitempty"`
+	Unless    map[string][]string `json:"unless,omitempty"`
+	Require   map[string][]string `json:"require,omitempty"`
+	Action    string              `json:"action"`
+	Otherwise string              `json:"otherwise,omitempty"`
+	Unseen    string              `json:"unseen,omitempty"`
+	Observe   bool                `json:"observe"`
+	Stage     string              `json:"stage"`
+	Final     string              `json:"final"` // or "never"
+	Warnings  []string            `json:"warnings"`
+}
+
+type checkError struct {
+	Line    int    `json:"line,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// printJSON writes a checked policy, or what is wrong with it.
+func printJSON(w io.Writer, file string, c *config.Config, wrong error) error {
+	out := map[string]any{"file": file, "ok": wrong == nil}
+	if wrong != nil {
+		list := []checkError{}
+		for _, e := range config.All(wrong) {
+			list = append(list, checkError{e.Line, e.Key, e.Msg, e.Hint})
+		}
+		out["errors"] = list
+	} else {
+		describePolicy(out, c)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+func describePolicy(out map[string]any, c *config.Config) {
+	for _, s := range sections(c) {
+		keys := map[string]any{}
+		for _, k := range s.keys {
+			keys[k.name] = k.value
+		}
+		out[s.name] = keys
+	}
+	sets := map[string][]string{}
+	for _, s := range c.Sets {
+		sets[s.Name] = s.Values
+	}
+	rules := []checkedRule{}
+	for _, r := range c.Policy.Rules() {
+		rules = append(rules, ruleJSON(r))
+	}
+	at, always := c.Policy.Final()
+	out["sets"], out["rules"] = sets, rules
+	out["final"] = finalName(at, always)
+	out["warnings"] = append([]string{}, c.Warnings...)
+}
+
+func ruleJSON(r tlsrules.RuleInfo) checkedRule {
+	j := checkedRule{
+		Name: r.Name, Action: r.Action.String(), Observe: r.Observe,
+		Match: values(r.Match), Unless: values(r.Unless), Require: values(r.Require),
+		Stage: r.Stage.String(), Final: finalName(r.Final, r.Always),
+		Warnings: append([]string{}, r.Warn...),
+	}
+	if len(r.Require) > 0 {
+		j.Otherwise = r.Otherwise.String()
+	}
+	if r.UnseenAllow {
+		j.Unseen = "allow"
+	}
+	return j
+}
+
+func finalName(at tlsrules.Stage, always bool) string {
+	if always {
+		return "never"
+	}
+	return at.String()
+}
+
+func values(conditions []tlsrules.Condition) map[string][]string {
+	m := map[string][]string{}
+	for i := range conditions {
+		m[conditions[i].Key().String()] = conditions[i].Values()
+	}
+	return m
+}

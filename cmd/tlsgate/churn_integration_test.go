@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tlsgate/internal/lab"
+	"tlsgate/internal/lab/labtest"
+)
+
+// TestIntegrationChurn opens many connections at once, permitted and refused by
+// turns: every one comes out as it must, and every one is told of.
+func TestIntegrationChurn(t *testing.T) {
+	connections, parallel := 2000, 32
+	if testing.Short() {
+		connections = 200
+	}
+	l := labtest.New(t, lab.Options{})
+	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{Key: lab.KeyRSA}); err != nil {
+		t.Fatal(err)
+	}
+	f := startFirewall(t, l, "[queue]\nworkers = 2\n"+partnerPolicy)
+	var wrong, refused atomic.Int64
+	var all sync.WaitGroup
+	next := make(chan int)
+	addresses := []string{"198.18.2.2:443", "[2001:db8:2::2]:443"}
+	for range parallel {
+		all.Go(func() {
+			for i := range next {
+				permitted := i%2 == 0
+				err := churnOnce(l, addresses[i/2%2], permitted)
+				switch {
+				case permitted && err != nil, !permitted && !errors.Is(err, syscall.ECONNRESET):
+					wrong.Add(1)
+					t.Errorf("connection %d, permitted %v: %v", i, permitted, err)
+				case !permitted:
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	start := time.Now()
+	for i := range connections {
+		if wrong.Load() > 10 {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	all.Wait()
+	t.Logf("%d connections in %v", connections, time.Since(start).Round(time.Millisecond))
+	f.wait("every refusal", func(event) bool { return int64(len(f.drops())) == refused.Load() })
+	f.stop()
+	told := map[string]int{}
+	for _, e := range f.all() {
+		told[e.Type]++
+	}
+	if told["tls"] != connections || told["flow"] != connections || told["drop"] != connections/2 {
+		t.Errorf("events: %v, want %d tls and flow, half as many drop", told, connections)
+	}
+}
+
+// churnOnce makes one connection: under TLS 1.2 with a suite of the partner's, or
+// with another.
+func churnOnce(l *lab.Lab, address string, permitted bool) error {
+	raw, err := l.Client.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(20 * time.Second))
+	suite := tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	if !permitted {
+		suite = tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+	}
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+	if err := c.Handshake(); err != nil {
+		return err
+	}
+	const size = 5000
+	fmt.Fprintf(c, "download %d\n", size)
+	n, err := io.Copy(io.Discard, c)
+	if err == nil && n != size {
+		err = fmt.Errorf("%d of %d bytes", n, size)
+	}
+	return err
+}
+
+// TestIntegrationKill kills the daemon again and again under load. Connections
+// caught undecided meet default.midstream: under inspect what the policy refuses
+// never passes, with a daemon or without. An accepted connection goes on all the
+// while.
+func TestIntegrationKill(t *testing.T) {
+	kills := 8
+	if testing.Short() {
+		kills = 2
+	}
+	l := labtest.New(t, lab.Options{})
+	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{Key: lab.KeyRSA}); err != nil {
+		t.Fatal(err)
+	}
+	policy := partnerPolicy + "\n[default]\nmidstream = \"inspect\"\n"
+	f := startFirewall(t, l, policy)
+	lasting := tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS12)
+	lasting.SetDeadline(time.Now().Add(time.Minute))
+	echo(t, lasting, "echo\nbefore", "before")
+	echo(t, lasting, "more", "more")
+
+	var passed, tried atomic.Int64
+	var all sync.WaitGroup
+	done := make(chan struct{})
+	for range 8 {
+		all.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+				raw, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443")
+				cancel()
+				if err != nil {
+					continue
+				}
+				tried.Add(1)
+				raw.SetDeadline(time.Now().Add(500 * time.Millisecond))
+				// TLS 1.3 is refused at the ServerHello.
+				if tls.Client(raw, &tls.Config{InsecureSkipVerify: true}).Handshake() == nil {
+					passed.Add(1)
+				}
+				raw.Close()
+			}
+		})
+	}
+	for range kills {
+		time.Sleep(200 * time.Millisecond)
+		f.cmd.Process.Kill()
+		<-f.ended
+		echo(t, lasting, "without", "without")
+		f = startFirewall(t, l, policy)
+		echo(t, lasting, "again", "again")
+	}
+	close(done)
+	all.Wait()
+	t.Logf("%d handshakes tried through %d kills", tried.Load(), kills)
+	if n := passed.Load(); n > 0 || tried.Load() == 0 {
+		t.Errorf("%d of %d refused handshakes passed", n, tried.Load())
+	}
+}
+
+// TestIntegrationStall stops the daemon in the middle of a download and lets it
+// go on: what waited in the queue, or was lost there, is made good by TCP, under
+// either fail policy, and nothing arrives changed.
+func TestIntegrationStall(t *testing.T) {
+	for _, failOpen := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fail_open=%v", failOpen), func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			f := startFirewall(t, l, fmt.Sprintf("[queue]\nfail_open = %v\nworkers = 1\n%s", failOpen, inspected))
+			c := tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS13)
+			c.SetDeadline(time.Now().Add(30 * time.Second))
+			const size = 128 << 20
+			fmt.Fprintf(c, "download %d\n", size)
+			got, want := sha256.New(), sha256.New()
+			io.Copy(want, lab.Pattern(size))
+			for part := range 4 {
+				if part > 0 {
+					f.cmd.Process.Signal(syscall.SIGSTOP)
+					time.AfterFunc(300*time.Millisecond, func() { f.cmd.Process.Signal(syscall.SIGCONT) })
+				}
+				if n, err := io.CopyN(got, c, size/4); err != nil {
+					t.Fatalf("part %d: %d bytes, %v; %s", part, n, err, f.said())
+				}
+			}
+			if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+				t.Error("the bytes that arrived are others than those sent")
+			}
+			if d := f.drops(); len(d) > 0 {
+				t.Errorf("refused: %+v", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tlsgate/config"
+	"tlsgate/internal/engine"
+	"tlsgate/internal/events"
+	"tlsgate/nfq"
+)
+
+func newRunCommand() *cobra.Command {
+	var file, eventsPath string
+	var installRules bool
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "The daemon: judge the packets of the kernel's queue",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if eventsPath != "" {
+				c.Log.Events = eventsPath
+			}
+			return runDaemon(cmd.Context(), c, installRules, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "policy file (required)")
+	cmd.Flags().BoolVar(&installRules, "install-rules", false, "put the iptables rules in place and take them away again at the end")
+	cmd.Flags().StringVar(&eventsPath, "events", "", `where events go: a file, "-" for standard output, "none" (default: the policy's log.events)`)
+	cmd.MarkFlagRequired("config")
+	return cmd
+}
+
+// worker is one queue and the engine that answers it.
+type worker struct {
+	queue  *nfq.Queue
+	engine *engine.Engine
+	last   *nfq.Stats // of a queue that was closed: the kernel forgets them
+}
+
+func (w *worker) close() error {
+	last := w.queue.Stats()
+	w.last = &last
+	return w.queue.Close()
+}
+
+func (w *worker) queueStats() nfq.Stats {
+	if w.last != nil {
+		return *w.last
+	}
+	return w.queue.Stats()
+}
+
+// runDaemon serves until ctx ends. Queues are open before rules send packets
+// to them, and rules are gone before queues close.
+func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout, stderr io.Writer) (err error) {
+	log, closeLog, err := openEvents(c.Log.Events, stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+
+	workers, err := openWorkers(c, log)
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	failed := make(chan error, len(workers))
+	clock := engine.Clock()
+	start := clock()
+	for _, w := range workers {
+		running.Go(func() {
+			if err := w.engine.Run(w.queue, clock); err != nil {
+				failed <- err
+			}
+		})
+	}
+	defer func() {
+		for _, w := range workers {
+			err = errors.Join(err, w.close())
+		}
+		running.Wait()
+		err = errors.Join(err, reportBugs(workers))
+		log.Stats(statsOf(workers, log, clock(), start))
+	}()
+
+	if installRules {
+		rules, err := rulesOf(c)
+		if err != nil {
+			return err
+		}
+		if err := rules.Install(ctx); err != nil {
+			return err
+		}
+		defer func() {
+			// ctx is over; the rules must go all the same.
+			end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			err = errors.Join(err, rules.Remove(end))
+		}()
+	}
+	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
+	return serve(ctx, c, workers, log, clock, start, failed)
+}
+
+// serve writes stats until the daemon is told to end or a worker fails.
+func serve(ctx context.Context, c *config.Config, workers []*worker, log *events.Log, clock func() int64, start int64, failed <-chan error) error {
+	every := time.NewTicker(c.Log.Stats)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-every.C:
+			log.Stats(statsOf(workers, log, clock(), start))
+		}
+	}
+}
+
+func describe(c *config.Config, workers int) string {
+	last := int(c.Queue.Number) + workers - 1
+	queues := fmt.Sprintf("queue %d", c.Queue.Number)
+	if workers > 1 {
+		queues = fmt.Sprintf("queues %d-%d", c.Queue.Number, last)
+	}
+	return fmt.Sprintf("%s, %d rules, backend %s", queues, c.Policy.Len(), c.Queue.Backend)
+}
+
+// openWorkers opens every queue of the policy, or none.
+func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
+	var workers []*worker
+	defer func() {
+		if err != nil {
+			for _, w := range workers {
+				w.queue.Close()
+			}
+		}
+	}()
+	n := workerCount(c)
+	marks, err := nfq.NewMarks(c.Intercept.Mark)
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		q, err := nfq.Open(nfq.Config{
+			Number:     c.Queue.Number + uint16(i),
+			Backend:    c.Queue.Backend,
+			FailOpen:   c.Queue.FailOpen,
+			InjectMark: marks.Pass(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		settings := engineConfig(c, n)
+		settings.Marks = marks
+		settings.Generation = generation(c, marks)
+		settings.Interface = interfaceNames()
+		settings.Inject = func(ip []byte, ifindex uint32) error {
+			// Packets judged before go first: a reset must not overtake the ACK
+			// that makes its receiver's connection.
+			return errors.Join(q.Flush(), q.Inject(ip, ifindex))
+		}
+		if c.Log.Events != "none" {
+			settings.Sink = sink
+		}
+		workers = append(workers, &worker{queue: q, engine: engine.New(settings, c.Policy)})
+	}
+	return workers, nil
+}
+
+func workerCount(c *config.Config) int {
+	if c.Queue.Workers > 0 {
+		return c.Queue.Workers
+	}
+	return runtime.NumCPU()
+}
+
+// rulesOf gives the iptables rules of a policy.
+func rulesOf(c *config.Config) (nfq.Rules, error) {
+	marks, err := nfq.NewMarks(c.Intercept.Mark)
+	if err != nil {
+		return nfq.Rules{}, err
+	}
+	return nfq.Rules{
+		Queue: c.Queue.Number, Workers: workerCount(c), FailOpen: c.Queue.FailOpen,
+		Hooks: bothWays(c.Intercept.Hooks), Ports: c.Intercept.Ports, InInterfaces: c.Intercept.InInterfaces,
+		Mark: c.Intercept.Mark, Generation: generation(c, marks), Offload: c.Intercept.Offload,
+	}, nil
+}
+
+// bothWays completes hooks: what this host sends passes output, and the answers
+// pass input. One without the other would show us half of every connection.
+func bothWays(hooks []nfq.Hook) []nfq.Hook {
+	in, out := slices.Contains(hooks, nfq.Input), slices.Contains(hooks, nfq.Output)
+	switch {
+	case in && !out:
+		return append(slices.Clone(hooks), nfq.Output)
+	case out && !in:
+		return append(slices.Clone(hooks), nfq.Input)
+	}
+	return hooks
+}
+
+// generation gives the policy's number in the mark: the same for the same
+// file, so that a restart leaves decided connections in the kernel.
+func generation(c *config.Config, m nfq.Marks) uint32 {
+	return binary.BigEndian.Uint32(c.Hash[:]) % m.Generations()
+}
+
+// interfaceNames looks interfaces up by index and remembers names. It serves
+// one worker; an index the kernel uses again for another name is rare enough
+// that the memory is simply bounded.
+func interfaceNames() func(uint32) string {
+	names := map[uint32]string{}
+	return func(index uint32) string {
+		if index == 0 {
+			return ""
+		}
+		if name, ok := names[index]; ok {
+			return name
+		}
+		if len(names) > 1024 {
+			clear(names)
+		}
+		link, err := net.InterfaceByIndex(int(index))
+		if err != nil {
+			return ""
+		}
+		names[index] = link.Name
+		return link.Name
+	}
+}
+
+// openEvents opens where events go; "none" gives a log nobody reads.
+func openEvents(path string, stdout io.Writer) (*events.Log, func() error, error) {
+	switch path {
+	case "-":
+		log := events.NewLive(stdout)
+		return log, log.Close, nil
+	case "none":
+		log := events.New(io.Discard)
+		return log, log.Close, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the event log: %w", err)
+	}
+	log := events.NewLive(f)
+	return log, func() error { return errors.Join(log.Close(), f.Close()) }, nil
+}
+
+// reportBugs turns a panic that a packet caused into an error at the end.
+func reportBugs(workers []*worker) error {
+	for _, w := range workers {
+		if bug := w.engine.Bug(); bug != "" {
+			return fmt.Errorf("judging a packet panicked, please report this: %s", bug)
+		}
+	}
+	return nil
+}
+
+// What the policy's words are to the engine.
+var (
+	midstreams = [...]engine.Midstream{
+		config.MidstreamDrop:    engine.MidstreamDrop,
+		config.MidstreamReset:   engine.MidstreamReset,
+		config.MidstreamInspect: engine.MidstreamInspect,
+		config.MidstreamAccept:  engine.MidstreamAccept,
+	}
+	mptcps = [...]engine.MPTCP{
+		config.MPTCPRefuse: engine.MPTCPRefuse,
+		config.MPTCPStrip:  engine.MPTCPStrip,
+		config.MPTCPAccept: engine.MPTCPAccept,
+	}
+)
+
+// engineConfig gives the engine's part of a policy, for one of n workers.
+func engineConfig(c *config.Config, n int) engine.Config {
+	return engine.Config{
+		Default: engine.Defaults{
+			Malformed: c.Default.Malformed,
+			Ambiguous: c.Default.Ambiguous,
+			Midstream: midstreams[c.Default.Midstream],
+			Undecided: c.Default.Undecided,
+			Observe:   c.Default.Observe,
+		},
+		Overload: c.Default.Overload,
+		MPTCP:    mptcps[c.Default.MPTCP],
+		Limits: engine.Limits{
+			Connections:   share(c.Limits.Connections, n),
+			HalfOpen:      share(c.Limits.HalfOpen, n),
+			Buffered:      share(c.Limits.Buffered, n),
+			PerConnection: c.Limits.PerConnection,
+			Hello:         c.Limits.Hello,
+			Decide:        c.Limits.Decide,
+		},
+		Lossy:   c.Queue.FailOpen,
+		Offload: c.Intercept.Offload,
+	}
+}
+
+// statsOf sums the counters of all workers.
+func statsOf(workers []*worker, log *events.Log, now, start int64) *events.Stats {
+	s := &events.Stats{Time: now, Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost()}
+	for _, w := range workers {
+		e, q := w.engine.Stats(), w.queueStats()
+		s.Engine.Add(&e)
+		s.Queue.Add(&q)
+	}
+	return s
+}
+
+// share divides a limit of the policy among workers, rounding up.
+func share(total, workers int) int { return (total + workers - 1) / workers }
