@@ -1,0 +1,40 @@
+# make demo   install what is missing, build, run the lab: the main job on real packets
+# make test   install what is missing, check the code, run every test
+# make bench  the benchmark: ratios measured in one run
+# make fuzz   every fuzz target for FUZZTIME each
+
+GO       ?= go
+FUZZTIME ?= 20s
+export GOFLAGS ?= -buildvcs=false
+
+.PHONY: build demo test lint bench fuzz deps generate clean
+
+build:
+	$(GO) build -o bin/tlsgate ./cmd/tlsgate
+
+deps:
+	@scripts/deps
+
+demo: deps build
+	bin/tlsgate lab
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+test: deps lint
+	CI=$${CI:-} $(GO) test -timeout 15m ./...
+
+bench: deps build
+	scripts/bench
+
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+generate:
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin
