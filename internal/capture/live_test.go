@@ -34,10 +34,8 @@ func inNamespace(t *testing.T) bool {
 	case err == nil:
 	case errors.As(err, &exit):
 		t.Errorf("in namespaces:\n%s", out)
-	case os.Getenv("CI") != "":
-		t.Fatalf("no namespaces: %v", err)
 	default:
-		t.Skipf("no namespaces: %v", err)
+		missing(t, fmt.Errorf("no namespaces: %w", err))
 	}
 	return false
 }
