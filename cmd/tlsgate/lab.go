@@ -7,6 +7,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,7 +83,8 @@ func runLab(ctx context.Context, o labOptions, stdout, stderr io.Writer) (err er
 	}), ReadHeaderTimeout: tryTime}
 	go web.Serve(plain)
 	defer web.Close()
-	dir, err := os.MkdirTemp("", "tlsgate-lab-")
+	removeLeftovers()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", labDir, os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -102,11 +107,12 @@ func runLab(ctx context.Context, o labOptions, stdout, stderr io.Writer) (err er
 		}()
 	}
 	s := &stage{lab: l, dir: dir, out: stdout, err: stderr}
+	told := stories
 	if o.config != "" {
-		return s.tell(ctx, story{title: "Policy " + o.config, file: o.config, tries: partnerTries}, o.keep)
+		told = []story{{title: "Policy " + o.config, file: o.config, tries: partnerTries}}
 	}
-	for i, st := range stories {
-		err := s.tell(ctx, st, o.keep && i == len(stories)-1)
+	for i, st := range told {
+		err := s.tell(ctx, st, o.keep && i == len(told)-1)
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil // Ctrl-C: whatever else went wrong is its doing
 		}
@@ -118,6 +124,20 @@ func runLab(ctx context.Context, o labOptions, stdout, stderr io.Writer) (err er
 		return fmt.Errorf("the lab did not end in %s", labTime)
 	}
 	return nil
+}
+
+// labDir begins the name of the lab's directory; the process id follows.
+const labDir = "tlsgate-lab-"
+
+// removeLeftovers removes the directories of labs that were killed.
+func removeLeftovers() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), labDir+"*"))
+	for _, dir := range dirs {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), labDir), "-")
+		if pid, err := strconv.Atoi(id); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 // exitCode is the exit code of a command that has printed its own error.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -27,7 +28,11 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ending := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		ending = append(ending, syscall.SIGHUP) // a closed terminal must not leave rules behind
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ending...)
 	defer stop()
 	// Where a distribution keeps iptables, which is not on everybody's PATH.
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
@@ -90,6 +95,7 @@ func classify(err error) (code int, hint string) {
 		kernel  *nfq.Error
 		notFine errNotFine
 		file    *config.Error
+		path    *fs.PathError
 		hinted  interface{ Hint() string }
 	)
 	switch {
@@ -101,6 +107,8 @@ func classify(err error) (code int, hint string) {
 		return exitUsage, file.Hint
 	case errors.As(err, &hinted):
 		return exitSystem, hinted.Hint()
+	case errors.As(err, &path):
+		return exitUsage, ""
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EPERM):
 		return exitSystem, "run as root, or with the capabilities CAP_NET_ADMIN and CAP_NET_RAW"
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -44,14 +45,19 @@ func newReplayCommand() *cobra.Command {
 
 func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []string) (err error) {
 	cfg := replay.Config{Engine: engineConfig(c, 1), VerifyChecksums: o.checksums}
-	finish := func() error { return nil }
+	var finish func() error
 	if o.json {
 		log := events.New(cmd.OutOrStdout())
 		cfg.Engine.Sink, finish = log, log.Close
 	} else {
-		cfg.Engine.Sink = replay.NewTable(cmd.OutOrStdout())
+		out := &keepsError{Writer: cmd.OutOrStdout()}
+		cfg.Engine.Sink = replay.NewTable(out)
+		finish = func() error { return out.err }
 	}
 	if o.blocked != "" {
+		if err := notAmong(o.blocked, files); err != nil {
+			return err
+		}
 		out, err := capture.Create(o.blocked)
 		if err != nil {
 			return err
@@ -67,6 +73,34 @@ func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []st
 		summarize(cmd.ErrOrStderr(), sum)
 	}
 	return nil
+}
+
+// notAmong refuses to write over a capture that is to be read.
+func notAmong(out string, files []string) error {
+	written, err := os.Stat(out)
+	if err != nil {
+		return nil // it is not there yet
+	}
+	for _, file := range files {
+		if read, err := os.Stat(file); err == nil && os.SameFile(read, written) {
+			return fmt.Errorf("--blocked would overwrite the capture %s", file)
+		}
+	}
+	return nil
+}
+
+// keepsError remembers the first error of a writer whose user does not look.
+type keepsError struct {
+	io.Writer
+	err error
+}
+
+func (w *keepsError) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 func summarize(w io.Writer, sum replay.Summary) {

@@ -41,7 +41,9 @@ func newRulesCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "# %s --noflush\n%s", f.program, document)
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s --noflush\n%s", f.program, document); err != nil {
+					return err
+				}
 			}
 			return nil
 		},

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,6 +71,11 @@ func (w *worker) queueStats() nfq.Stats {
 // runDaemon serves until ctx ends. Queues are open before rules send packets
 // to them, and rules are gone before queues close.
 func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout, stderr io.Writer) (err error) {
+	// A reader of standard output that went away costs events, not the daemon.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
 	log, closeLog, err := openEvents(c.Log.Events, stdout)
 	if err != nil {
 		return err
@@ -104,15 +111,17 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 		if err != nil {
 			return err
 		}
-		if err := rules.Install(ctx); err != nil {
-			return err
-		}
-		defer func() {
-			// ctx is over; the rules must go all the same.
+		remove := func() error { // also when ctx is over
 			end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			err = errors.Join(err, rules.Remove(end))
-		}()
+			return rules.Remove(end)
+		}
+		if err := rules.Install(ctx); ctx.Err() != nil {
+			return remove() // told to end before it had begun
+		} else if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, remove()) }()
 	}
 	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
 	return serve(ctx, c, workers, log, clock, start, failed)
@@ -154,6 +163,12 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 		}
 	}()
 	n := workerCount(c)
+	if last := int(c.Queue.Number) + n - 1; last >= 1<<16 {
+		return nil, &config.Error{
+			File: c.Path, Key: "queue.number", Hint: "lower number or set workers",
+			Msg: fmt.Sprintf("with %d workers the last queue would be %d, and 65535 is the highest", n, last),
+		}
+	}
 	marks, err := nfq.NewMarks(c.Intercept.Mark)
 	if err != nil {
 		return nil, err
@@ -258,7 +273,11 @@ func openEvents(path string, stdout io.Writer) (*events.Log, func() error, error
 		log := events.New(io.Discard)
 		return log, log.Close, nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	// Without O_NONBLOCK a FIFO that nobody reads would hold us here for ever.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil, nil, fmt.Errorf("opening the event log: nobody reads the FIFO %s: start its reader first", path)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the event log: %w", err)
 	}

@@ -6,9 +6,11 @@ package events
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"tlsgate/internal/engine"
 )
@@ -57,6 +59,12 @@ func (l *Log) Flow(r *engine.Report) { l.write(flowEvent(r)) }
 // Stats writes a stats event.
 func (l *Log) Stats(s *Stats) { l.write(statsEvent(s)) }
 
+// closeWait bounds how long Close waits for a reader that does not read.
+const closeWait = 3 * time.Second
+
+// ErrStuck: the reader of a live log did not take what was queued.
+var ErrStuck = errors.New("events: the reader does not read, what was queued is lost")
+
 // Close writes what is queued and returns the first error there was.
 func (l *Log) Close() error {
 	l.mu.Lock()
@@ -65,7 +73,11 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	if l.lines != nil && !already {
 		close(l.lines)
-		<-l.done
+		select {
+		case <-l.done:
+		case <-time.After(closeWait):
+			return ErrStuck // the drain still holds the writer
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

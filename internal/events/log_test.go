@@ -120,6 +120,17 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestStuckReader: a reader that never reads again does not keep Close waiting.
+func TestStuckReader(t *testing.T) {
+	l := NewLive(make(stuck))
+	for range 100 {
+		l.Drop(refusal())
+	}
+	if err := l.Close(); !errors.Is(err, ErrStuck) {
+		t.Errorf("Close: got %v, want %v", err, ErrStuck)
+	}
+}
+
 // broken is a full disk.
 type broken struct{}
 
