@@ -125,6 +125,7 @@ type Conn[V any] struct {
 	state    State
 	loose    bool
 	lossy    bool // as Config has it
+	rivals   bool // before a SYN-ACK was taken for certain, more than one SYN came
 	sides    [2]side
 	second   candidate // a later SYN, or SYN-ACK, with another number
 

@@ -80,7 +80,8 @@ func (s *side) appear(p *packet.Parsed) {
 // other end proves, by a SYN-ACK, that it has taken it.
 func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 	s, peer := &c.sides[d], &c.sides[d.Other()]
-	if c.state.half() && s.seen && p.Seq == s.iss {
+	// A side whose SYN-ACK made the entry may have sent it to look like this one.
+	if c.state.half() && s.seen && p.Seq == s.iss && !(c.Midstream && d == Reply) {
 		s.repeat(p) // data on it is the same data or an overlap
 		if peer.seen {
 			peer.allow(peer.iss.Add(1).Add(s.maxWin))
@@ -98,7 +99,17 @@ func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 		return NoReason
 	}
 	c.second = candidate{iss: p.Seq, kind: aSYN, dir: d, scale: scaleOf(p), scaled: p.HasWindowScale}
+	c.rivals = c.rivals || c.state.half() || !peer.seen
 	return NoReason
+}
+
+// ambiguous reports whether a SYN-ACK in direction d acknowledges data on the
+// entry's SYN, or else another SYN with a number inside that data: the stream
+// begins at one or at the other, and nobody in the middle can tell where.
+func (c *Conn[V]) ambiguous(d Direction, p *packet.Parsed) bool {
+	s, peer := &c.sides[d], &c.sides[d.Other()]
+	return c.rivals && !c.Midstream && (c.state.half() || !s.seen) && peer.seen &&
+		between(p.Ack, peer.iss.Add(2), peer.end)
 }
 
 // proves reports whether a SYN-ACK in direction d answers a SYN other than the
@@ -108,7 +119,7 @@ func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 // answered behind another one, and reuse the ports of a connection once judged.
 func (c *Conn[V]) proves(d Direction, p *packet.Parsed) bool {
 	s := &c.sides[d]
-	if c.answersSYN(d, p.Ack) && (c.state.half() || !c.Midstream && s.seen && p.Seq == s.iss) {
+	if c.answersSYN(d, p.Ack) && !c.Midstream && (c.state.half() || s.seen && p.Seq == s.iss) {
 		return false
 	}
 	return c.second.kind == aSYN && d == c.second.dir.Other() || c.state == SynSent && d == Reply
@@ -214,7 +225,9 @@ func (c *Conn[V]) confirm(d Direction, ack seqnum.Value) {
 		peer.scale = 0
 	}
 	s.known = true
-	c.second = candidate{}
+	if c.second.kind == aSYNACK { // another SYN still awaits its answer
+		c.second = candidate{}
+	}
 }
 
 // between reports whether v lies in [first, last].

@@ -31,6 +31,8 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 		r.Why = t.reset(c, r.Dir, p)
 	case p.Flags&synBits == packet.SYN:
 		r.Why = t.syn(c, r.Dir, p)
+	case p.Flags.Has(packet.SYN) && c.ambiguous(r.Dir, p):
+		r.Why = BadAck
 	case p.Flags.Has(packet.SYN):
 		if c.proves(r.Dir, p) {
 			return t.reopen(c, r.Dir, p, now)
