@@ -198,10 +198,9 @@ func (c *Conn) header(from Side, b []byte) (n int, st Status) {
 // open consumes the first bytes of a side until it is clear what they are.
 func (c *Conn) open(from Side, b []byte) (int, Status) {
 	s := &c.sides[from]
-	answer := c.HasClientHello && c.ClientHelloFrom != from
 	for i, v := range b {
 		s.head[s.headLen] = v
-		p := firstBytes(s.head[:s.headLen+1], answer)
+		p := firstBytes(s.head[:s.headLen+1])
 		if p == 0 {
 			s.headLen++
 			continue

@@ -32,17 +32,17 @@ var openings = [...]struct {
 const sslv2HeadLen = 5
 
 // firstBytes judges the beginning of one side's stream; the zero Protocol means
-// that more bytes are needed. answer says that the other side has sent a
-// ClientHello.
+// that more bytes are needed.
 //
 // What any server would take for TLS must not pass as something else: crypto/tls
 // takes record versions from 0x0000 to 0x0fff in a first record. With a major
-// version other than 3 it is TLS only if all else is as in TLS.
-func firstBytes(b []byte, answer bool) Protocol {
+// version other than 3 it is TLS only if all else is as in TLS. Before a ClientHello
+// GnuTLS passes over a ChangeCipherSpec, and OpenSSL 3.0 over an empty one.
+func firstBytes(b []byte) Protocol {
 	switch t := ContentType(b[0]); {
 	case b[0]&0x80 != 0:
 		return firstBytesSSLv2(b)
-	case t == RecordTypeHandshake, t == RecordTypeAlert, t == RecordTypeChangeCipherSpec && answer:
+	case t == RecordTypeHandshake, t == RecordTypeAlert, t == RecordTypeChangeCipherSpec:
 		return firstBytesTLS(b)
 	}
 	for _, o := range openings {
@@ -63,10 +63,13 @@ func firstBytesTLS(b []byte) Protocol {
 	if len(b) < recordHeaderLen {
 		return 0
 	}
-	if b[1] == 3 {
+	length := int(b[3])<<8 | int(b[4])
+	switch {
+	case ContentType(b[0]) == RecordTypeChangeCipherSpec:
+		return protocolIf(b[1] == 3 && length <= 1, ProtocolTLS)
+	case b[1] == 3:
 		return ProtocolTLS
 	}
-	length := int(b[3])<<8 | int(b[4])
 	if ContentType(b[0]) != RecordTypeHandshake {
 		return protocolIf(length == alertLen, ProtocolTLS)
 	}
