@@ -124,16 +124,16 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 }
 
 // invalid answers a packet whose receiver would discard it. Without payload it
-// cannot deliver a byte, and its receiver may have an answer to it that the
-// sender waits for (a challenge ACK, RFC 5961, Section 7): it passes. A SYN with
-// data does not, whatever was decided of the ports that it would use again: its
-// receiver may take the data (RFC 7413).
+// cannot deliver a byte, unless its urgent pointer takes one away, and its
+// receiver may have an answer to it that the sender waits for (a challenge ACK,
+// RFC 5961, Section 7): it passes. A SYN with data does not, whatever was decided
+// of the ports that it would use again: its receiver may take the data (RFC 7413).
 func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
 	e.counts.Invalid[t.Why]++
 	if t.Conn != nil && t.Conn.Value.phase == decided && t.Why != conntrack.SynData {
 		return e.passOn(t.Conn, p)
 	}
-	if len(seg.Payload) > 0 || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck ||
+	if len(seg.Payload) > 0 || seg.Flags.Has(packet.URG) || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck ||
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}

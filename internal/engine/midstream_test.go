@@ -77,6 +77,7 @@ func TestMidstream(t *testing.T) {
 	for _, m := range []Midstream{MidstreamAccept, MidstreamInspect} {
 		for name, first := range map[string][]byte{
 			"inside a record": body, "a record": record, "an encrypted alert": alert, "an encrypted Finished": finished,
+			"ChangeCipherSpec and Finished": append([]byte{20, 3, 3, 0, 1, 1}, finished...),
 		} {
 			for d := original; d <= reply; d++ {
 				l, k := midstreamLab(t, m, named("api.bank.example"))

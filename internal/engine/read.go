@@ -48,6 +48,12 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	if f.phase == refused { // by what its first packet says
 		return e.refuse(c, d, p, seg, c.ISS(d).Add(1))
 	}
+	// Without data too: the pointer is to a byte yet to come.
+	if seg.Flags.Has(packet.URG) && !seg.Flags.Has(packet.RST) && f.phase == reading && e.inHello(f) {
+		if e.ambiguous(c, tlsrules.ReasonTCPInvalid, "urgent data before the handshake was read: receivers differ in which byte they leave out") {
+			return e.refuse(c, d, p, seg, s.Next())
+		}
+	}
 	if len(seg.Payload) == 0 || seg.Flags.Has(packet.RST) { // nobody reads the text of an RST
 		return e.passOn(c, p)
 	}
@@ -60,11 +66,6 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	seq, before := seg.Seq, s.Next()
 	if seg.Flags.Has(packet.SYN) {
 		seq = seq.Add(1)
-	}
-	if seg.Flags.Has(packet.URG) && f.phase == reading && e.inHello(f) {
-		if e.ambiguous(c, tlsrules.ReasonTCPInvalid, "urgent data before the handshake was read: receivers differ in which byte they leave out") {
-			return e.refuse(c, d, p, seg, before)
-		}
 	}
 	switch s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget) {
 	case reassembly.Refused:
