@@ -8,7 +8,7 @@ import (
 )
 
 // A ClientHello is what a client offers: RFC 8446, Section 4.1.2 and its
-// predecessors. Values are as sent, in the order of the wire, GREASE included.
+// predecessors. Lists are as sent, in the order of the wire, GREASE included.
 //
 // The zero ClientHello is ready for ParseClientHello. It owns its memory:
 // slices do not refer to packets, and are overwritten by the next
@@ -16,12 +16,11 @@ import (
 // into again. A nil slice is an absent extension, save where a Has field says
 // more.
 type ClientHello struct {
-	LegacyVersion      uint16
-	Random             [32]byte
-	SessionID          []byte
-	CipherSuites       []uint16
-	CompressionMethods []byte
-	Extensions         []uint16
+	LegacyVersion uint16
+	Random        [32]byte
+	SessionID     []byte
+	CipherSuites  []uint16
+	Extensions    []uint16
 
 	ServerName          []byte // the host_name of RFC 6066, Section 3, neither checked nor lowered
 	ALPN                ProtocolList
@@ -30,10 +29,17 @@ type ClientHello struct {
 	KeyShares           []uint16 // the groups of the shares
 	SignatureAlgorithms []uint16
 	ECPointFormats      []byte
-	PSKModes            []byte
 
-	SessionTicketLength int // bytes; 0 with HasSessionTicket asks for a new ticket
-	ECH                 ECH
+	Length  int // of the message, header included, bytes
+	Records int // it came in; 0 if not read by a Conn, or SSLv2
+
+	SessionTicketLength    uint16 // bytes; 0 with HasSessionTicket asks for a new ticket
+	RecordSizeLimit        uint16 // RFC 8449; 0 is none
+	ECH                    ECH
+	Compressions           Compressions
+	PSKModes               PSKModes
+	MaxFragmentLength      uint8 // the code of RFC 6066, Section 4; 0 is none
+	CertificateCompression CertificateCompressions
 
 	HasServerName        bool
 	HasSessionTicket     bool
@@ -42,24 +48,30 @@ type ClientHello struct {
 	RenegotiationInfo    bool // the extension; the SCSV is in CipherSuites
 	ExtendedMasterSecret bool
 	EncryptThenMAC       bool
+	StatusRequest        bool
+	Cookie               bool // answers a HelloRetryRequest that asked for it
+	DelegatedCredential  bool // RFC 9345
 	SSLv2                bool // came in the format of RFC 5246, Appendix E.2
 
-	Length  int // of the message, header included, bytes
-	Records int // it came in; 0 if not read by a Conn, or SSLv2
+	prints  fingerprints
+	tickets *tickets // nil if it brings none
 
 	words  []uint16 // behind the lists of numbers
 	octets []byte   // behind the lists of bytes
 }
 
-// An ECH is the encrypted_client_hello extension (RFC 9849, Section 5). GREASE
-// ECH is not told from real ECH.
+// An ECH is the encrypted_client_hello extension (RFC 9849, Section 5) of a
+// hello whose ServerName is then the outer one. GREASE ECH is made to look the
+// same (Section 6.2): whether there is a hello inside nobody but the server can
+// tell.
 type ECH struct {
-	Present  bool
-	Inner    bool // the marker of an inner hello
-	ConfigID uint8
-	KDF      uint16
-	AEAD     uint16
-	Length   int // of the encrypted hello, bytes
+	Present   bool
+	Inner     bool // the marker of an inner hello
+	ConfigID  uint8
+	KDF       uint16
+	AEAD      uint16
+	EncLength uint16 // of the encapsulated key, bytes; 0 in the answer to a HelloRetryRequest
+	Length    uint16 // of the encrypted hello, bytes
 }
 
 // A ProtocolList is the list of RFC 7301, Section 3.1 as it stands on the wire:
@@ -105,6 +117,12 @@ func ParseClientHello(msg []byte, h *ClientHello) Fault {
 // lower version (RFC 7507).
 func (h *ClientHello) FallbackSCSV() bool {
 	return slices.Contains(h.CipherSuites, cipherSuiteFallbackSCSV)
+}
+
+// SecureRenegotiation reports whether the client says that it can renegotiate
+// as RFC 5746 has it: by the extension or the signalling suite.
+func (h *ClientHello) SecureRenegotiation() bool {
+	return h.RenegotiationInfo || slices.Contains(h.CipherSuites, cipherSuiteRenegotiationSCSV)
 }
 
 // clear empties h but keeps its memory, unless that has grown beyond what
@@ -158,7 +176,9 @@ func (h *ClientHello) parse(body []byte) Fault {
 	if !s.ReadUint8LengthPrefixed(&field) {
 		return at(FaultCompressionMethods)
 	}
-	h.CompressionMethods = h.bytes(field)
+	for _, v := range field {
+		h.Compressions |= CompressionOf(v)
+	}
 	if s.Empty() {
 		return Fault{} // RFC 5246, Section 7.4.1.2
 	}

@@ -51,7 +51,7 @@ func TestParseClientHello(t *testing.T) {
 		LegacyVersion:       VersionTLS12,
 		SessionID:           make([]byte, 32),
 		CipherSuites:        []uint16{0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x9c, 0x9d, 0x2f, 0x35},
-		CompressionMethods:  []byte{0},
+		Compressions:        CompressionNull,
 		Extensions:          []uint16{0x3a3a, 0xff01, 13, 0, 17613, 27, 16, 45, 5, 0xfe0d, 51, 10, 11, 43, 23, 18, 35, 0x4a4a},
 		ServerName:          []byte("api.bank.example"),
 		HasServerName:       true,
@@ -61,15 +61,18 @@ func TestParseClientHello(t *testing.T) {
 		KeyShares:           []uint16{0x0a0a, 0x11ec, 29},
 		SignatureAlgorithms: []uint16{0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601},
 		ECPointFormats:      []byte{0},
-		PSKModes:            []byte{1},
+		PSKModes:            PSKModeDHEKE,
 		HasSessionTicket:    true,
-		ECH:                 ECH{Present: true, ConfigID: 7, KDF: 1, AEAD: 1, Length: 208},
+		ECH:                 ECH{Present: true, ConfigID: 7, KDF: 1, AEAD: 1, EncLength: 32, Length: 208},
+
+		CertificateCompression: CertificateCompressionBrotli,
 
 		RenegotiationInfo:    true,
 		ExtendedMasterSecret: true,
+		StatusRequest:        true,
 		Length:               len(chromeHello()),
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(ClientHello{})); diff != "" {
+	if diff := cmp.Diff(want, got, compareFacts); diff != "" {
 		t.Errorf("hello differs (-want +got):\n%s", diff)
 	}
 	if !got.ALPN.Contains("http/1.1") || got.ALPN.Contains("http") {
@@ -114,7 +117,7 @@ func TestSplitHello(t *testing.T) {
 				var c Conn
 				tell(t, &c, []flight{{Client, stream}}, next)
 				want.Records = (len(msg) + size - 1) / size
-				if diff := cmp.Diff(want, c.ClientHello, cmp.AllowUnexported(ClientHello{})); diff != "" {
+				if diff := cmp.Diff(want, c.ClientHello, compareFacts); diff != "" {
 					t.Fatalf("%s, records of %d, cut %d (-want +got):\n%s", name, size, i, diff)
 				}
 			}

@@ -49,8 +49,13 @@ type Conn struct {
 	HasClientHello  bool
 	HasServerHello  bool // not counting a HelloRetryRequest
 	Retry           bool // a HelloRetryRequest passed
+	RetryCookie     bool // and gave a cookie to send back
 	HandshakeDone   bool // both Finished passed; inferred in TLS 1.3, where it means the client's
 	ClientHelloFrom Side // Server if the called end plays the TLS client
+
+	rolesKnown, retryAnswered bool
+
+	RetryGroup uint16 // what a HelloRetryRequest asked a share of; 0 if it did not
 
 	LastAlert   AlertMessage
 	LastMessage MessageHeader
@@ -61,8 +66,7 @@ type Conn struct {
 	ClientHello ClientHello // the last one
 	ServerHello ServerHello // the last one, a HelloRetryRequest included
 
-	sides      [2]side
-	rolesKnown bool
+	sides [2]side
 }
 
 // A side is the reading state of one direction.

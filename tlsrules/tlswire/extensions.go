@@ -8,6 +8,7 @@ import (
 
 const (
 	extensionServerName             uint16 = 0
+	extensionMaxFragmentLength      uint16 = 1
 	extensionStatusRequest          uint16 = 5
 	extensionSupportedGroups        uint16 = 10
 	extensionECPointFormats         uint16 = 11
@@ -16,6 +17,9 @@ const (
 	extensionSCT                    uint16 = 18
 	extensionEncryptThenMAC         uint16 = 22
 	extensionExtendedMasterSecret   uint16 = 23
+	extensionCompressCertificate    uint16 = 27
+	extensionRecordSizeLimit        uint16 = 28
+	extensionDelegatedCredential    uint16 = 34
 	extensionSessionTicket          uint16 = 35
 	extensionPreSharedKey           uint16 = 41
 	extensionEarlyData              uint16 = 42
@@ -27,7 +31,8 @@ const (
 	extensionEncryptedClientHello   uint16 = 0xfe0d
 	extensionRenegotiationInfo      uint16 = 0xff01
 
-	cipherSuiteFallbackSCSV uint16 = 0x5600
+	cipherSuiteRenegotiationSCSV uint16 = 0x00ff // RFC 5746, Section 3.3
+	cipherSuiteFallbackSCSV      uint16 = 0x5600
 )
 
 // appendExtensions appends the types of all extensions to ids and checks that
@@ -117,6 +122,7 @@ func (h *ClientHello) extension(id uint16, s cryptobyte.String, last bool) Fault
 		return fails(!h.serverName(s), FaultServerName)
 	case extensionStatusRequest: // RFC 6066, Section 8
 		var statusType uint8
+		h.StatusRequest = true
 		return fails(!s.ReadUint8(&statusType) || !s.ReadUint16LengthPrefixed(&l) ||
 			!s.ReadUint16LengthPrefixed(&l) || !s.Empty(), FaultStatusRequest)
 	case extensionSupportedGroups:
@@ -132,8 +138,8 @@ func (h *ClientHello) extension(id uint16, s cryptobyte.String, last bool) Fault
 		return fails(!s.ReadUint16LengthPrefixed(&l) || l.Empty() || len(l)%2 != 0 || !s.Empty(), FaultSignatureAlgorithms)
 	case extensionALPN:
 		return fails(!h.protocols(s), FaultALPN)
-	case extensionSessionTicket: // RFC 5077, Section 3.2: not length-prefixed
-		h.HasSessionTicket, h.SessionTicketLength = true, len(s)
+	case extensionSessionTicket:
+		h.sessionTicket(s)
 	case extensionEncryptThenMAC: // RFC 7366; crypto/tls does not know it
 		h.EncryptThenMAC = true
 	case extensionExtendedMasterSecret:
@@ -151,6 +157,7 @@ func (h *ClientHello) extension(id uint16, s cryptobyte.String, last bool) Fault
 		return fails(!s.ReadUint8LengthPrefixed(&l) || l.Empty() || !s.Empty() ||
 			!h.numbers(&h.SupportedVersions, l), FaultSupportedVersions)
 	case extensionCookie:
+		h.Cookie = true
 		return fails(!s.ReadUint16LengthPrefixed(&l) || l.Empty() || !s.Empty(), FaultCookie)
 	case extensionKeyShare:
 		return fails(!h.keyShares(s), FaultKeyShare)
@@ -158,14 +165,48 @@ func (h *ClientHello) extension(id uint16, s cryptobyte.String, last bool) Fault
 		if !s.ReadUint8LengthPrefixed(&l) || !s.Empty() {
 			return FaultPSKModes
 		}
-		h.PSKModes = h.bytes(l)
+		for _, v := range l {
+			h.PSKModes |= pskModeOf(v)
+		}
 	case extensionPreSharedKey: // RFC 8446, Section 4.2.11: the last extension
-		h.PSK = true
-		return fails(!last || !preSharedKey(s), FaultPreSharedKey)
+		return fails(!last || !h.preSharedKey(s), FaultPreSharedKey)
 	case extensionEncryptedClientHello:
 		return fails(!h.ECH.parse(s), FaultECH)
+	default:
+		h.unread(id, s)
 	}
 	return FaultNone
+}
+
+// unread reads the extensions that crypto/tls does not: what is broken in them
+// is not there, and no fault.
+func (h *ClientHello) unread(id uint16, s cryptobyte.String) {
+	switch id {
+	case extensionMaxFragmentLength:
+		h.MaxFragmentLength = soleByte(s)
+	case extensionRecordSizeLimit:
+		h.RecordSizeLimit = soleNumber(s)
+	case extensionDelegatedCredential:
+		h.DelegatedCredential = true
+	case extensionCompressCertificate:
+		h.CertificateCompression.parse(s)
+	}
+}
+
+// soleByte reads an extension that is one byte; another length is 0.
+func soleByte(s cryptobyte.String) (v uint8) {
+	if len(s) == 1 {
+		s.ReadUint8(&v)
+	}
+	return v
+}
+
+// soleNumber reads an extension that is one 16-bit number; another length is 0.
+func soleNumber(s cryptobyte.String) (v uint16) {
+	if len(s) == 2 {
+		s.ReadUint16(&v)
+	}
+	return v
 }
 
 func fails(broken bool, f FaultField) FaultField {
@@ -233,29 +274,6 @@ func (h *ClientHello) keyShares(s cryptobyte.String) bool {
 	return true
 }
 
-// preSharedKey checks RFC 8446, Section 4.2.11.
-func preSharedKey(s cryptobyte.String) bool {
-	var identities, binders, v cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&identities) || identities.Empty() {
-		return false
-	}
-	for !identities.Empty() {
-		var age uint32
-		if !identities.ReadUint16LengthPrefixed(&v) || v.Empty() || !identities.ReadUint32(&age) {
-			return false
-		}
-	}
-	if !s.ReadUint16LengthPrefixed(&binders) || binders.Empty() || !s.Empty() {
-		return false
-	}
-	for !binders.Empty() {
-		if !binders.ReadUint8LengthPrefixed(&v) || v.Empty() {
-			return false
-		}
-	}
-	return true
-}
-
 // parse reads RFC 9849, Section 5. As crypto/tls has it, an empty extension is
 // none, and what follows the encrypted hello is not looked at.
 func (e *ECH) parse(s cryptobyte.String) bool {
@@ -274,7 +292,7 @@ func (e *ECH) parse(s cryptobyte.String) bool {
 		var enc, payload cryptobyte.String
 		ok := s.ReadUint16(&e.KDF) && s.ReadUint16(&e.AEAD) && s.ReadUint8(&e.ConfigID) &&
 			s.ReadUint16LengthPrefixed(&enc) && s.ReadUint16LengthPrefixed(&payload)
-		e.Length = len(payload)
+		e.EncLength, e.Length = uint16(len(enc)), uint16(len(payload))
 		return ok
 	}
 	return false

@@ -163,12 +163,7 @@ func (c *Conn) readMessage(from Side, data []byte) Fault {
 	s := &c.sides[from]
 	switch m := s.messageHeader(); m.Type {
 	case TypeClientHello:
-		if f := c.ClientHello.parse(data); !f.OK() {
-			return f
-		}
-		c.ClientHello.Records = int(s.records)
-		c.HasClientHello = true
-		c.advance(PhaseClientHello)
+		return c.readClientHello(from, data)
 	case TypeServerHello:
 		return c.readServerHello(data)
 	case TypeServerKeyExchange:
@@ -187,7 +182,7 @@ func (c *Conn) readServerHello(data []byte) Fault {
 		if c.Retry {
 			return Fault{FaultMessageOrder, 0} // RFC 8446, Section 4.1.4
 		}
-		c.Retry = true
+		c.retried()
 		return Fault{}
 	}
 	c.HasServerHello = true

@@ -97,16 +97,19 @@ type facts struct {
 	From                              Side
 	Fault                             Fault
 	Protocol                          Protocol
+	RetryGroup                        uint16
+	RetryCookie                       bool
 }
 
 func factsOf(c *Conn) facts {
 	f := facts{c.ClientHello, c.ServerHello, c.Version, c.ServerGroup, c.Phase, c.Retry, c.GroupSettled,
-		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol}
+		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol,
+		c.RetryGroup, c.RetryCookie}
 	f.Client.Records = 0
 	return f
 }
 
-var compareFacts = cmp.AllowUnexported(ClientHello{}, ServerHello{})
+var compareFacts = cmp.AllowUnexported(ClientHello{}, ServerHello{}, fingerprints{}, firstHello{}, tickets{})
 
 // refragment puts every handshake record that is in clear into records of size
 // bytes.

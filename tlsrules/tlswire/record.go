@@ -77,9 +77,9 @@ func (c Content) String() string { return name(contentNames[:], uint8(c)) }
 
 // A Header is a record's header and what its body is.
 type Header struct {
-	Type    ContentType
-	Version uint16
 	Length  int // of the body, at most 16384 + 2048
+	Version uint16
+	Type    ContentType
 	Content Content
 	// Inferred is set if Content was concluded from lengths and order,
 	// because the record is encrypted and says only application_data.

@@ -1,0 +1,30 @@
+package tlswire
+
+import "slices"
+
+// readClientHello reads a ClientHello in clear.
+func (c *Conn) readClientHello(from Side, data []byte) Fault {
+	asked := c.Retry && !c.HasServerHello && !c.retryAnswered
+	var first *firstHello
+	if asked {
+		first = c.ClientHello.prints.first
+	}
+	if f := c.ClientHello.parse(data); !f.OK() {
+		return f
+	}
+	c.ClientHello.Records = int(c.sides[from].records)
+	c.ClientHello.prints.first = first
+	c.retryAnswered = c.retryAnswered || asked
+	c.HasClientHello = true
+	c.advance(PhaseClientHello)
+	return Fault{}
+}
+
+// retried takes a HelloRetryRequest.
+func (c *Conn) retried() {
+	c.Retry, c.RetryGroup = true, c.ServerHello.Group
+	c.RetryCookie = slices.Contains(c.ServerHello.Extensions, extensionCookie)
+	if c.HasClientHello {
+		c.ClientHello.keepFingerprints()
+	}
+}
