@@ -38,6 +38,7 @@ type ClientHello struct {
 	ECH                    ECH
 	Compressions           Compressions
 	PSKModes               PSKModes
+	Heartbeat              HeartbeatMode
 	MaxFragmentLength      uint8 // the code of RFC 6066, Section 4; 0 is none
 	CertificateCompression CertificateCompressions
 

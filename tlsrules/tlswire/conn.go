@@ -53,9 +53,11 @@ type Conn struct {
 	HandshakeDone   bool // both Finished passed; inferred in TLS 1.3, where it means the client's
 	ClientHelloFrom Side // Server if the called end plays the TLS client
 
-	rolesKnown, retryAnswered bool
+	rolesKnown, retryAnswered, renegotiating bool
 
-	RetryGroup uint16 // what a HelloRetryRequest asked a share of; 0 if it did not
+	RetryGroup     uint16   // what a HelloRetryRequest asked a share of; 0 if it did not
+	Renegotiations [2]uint8 // by the side that began; counts stop at 255
+	Heartbeats     Heartbeats
 
 	LastAlert   AlertMessage
 	LastMessage MessageHeader
@@ -85,6 +87,8 @@ type side struct {
 	message       [messageHeaderLen]byte
 	messageLen    uint8
 	flightRecords uint8
+	heartbeat     uint16 // length of the first encrypted one, if it asks
+	rekeying      rekeying
 	body          body
 	dead          Status // NotTLS or Malformed: nothing is read any more
 	started       bool   // the first bytes are TLS
@@ -103,6 +107,7 @@ const (
 	bodyHandshake
 	bodyAlert
 	bodyChangeCipherSpec
+	bodyHeartbeat
 	bodySSLv2
 )
 
@@ -268,6 +273,8 @@ func (c *Conn) record(from Side) Status {
 		s.body = bodyAlert
 	case h.Type == RecordTypeChangeCipherSpec:
 		s.body = bodyChangeCipherSpec
+	case h.Type == RecordTypeHeartbeat:
+		s.body = bodyHeartbeat
 	default:
 		s.body = bodyOpaque
 	}

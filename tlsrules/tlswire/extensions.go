@@ -13,6 +13,7 @@ const (
 	extensionSupportedGroups        uint16 = 10
 	extensionECPointFormats         uint16 = 11
 	extensionSignatureAlgorithms    uint16 = 13
+	extensionHeartbeat              uint16 = 15
 	extensionALPN                   uint16 = 16
 	extensionSCT                    uint16 = 18
 	extensionEncryptThenMAC         uint16 = 22
@@ -184,6 +185,8 @@ func (h *ClientHello) unread(id uint16, s cryptobyte.String) {
 	switch id {
 	case extensionMaxFragmentLength:
 		h.MaxFragmentLength = soleByte(s)
+	case extensionHeartbeat:
+		h.Heartbeat = HeartbeatMode(soleByte(s))
 	case extensionRecordSizeLimit:
 		h.RecordSizeLimit = soleNumber(s)
 	case extensionDelegatedCredential:

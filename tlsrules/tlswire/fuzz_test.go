@@ -61,6 +61,7 @@ func FuzzConsume(f *testing.F) {
 	f.Add(cat(early, data(90)), cat(records(VersionTLS12, retryRequest(0x1301), 9), hello13), cat(hello, data(21), data(53)), uint64(2))
 	f.Add(hello, cat(hello12, records(VersionTLS12, message(TypeServerKeyExchange, []byte{3, 0, 29, 32}), 2), spec), cat(spec, record(22, VersionTLS12, make([]byte, 40))), uint64(3))
 	f.Add(sslv2Hello(VersionTLS12), hello12, record(21, VersionTLS12, []byte{2, 40}), uint64(4))
+	f.Add(cat(hello, beat(1, 0x4000, 3)), cat(hello12, beat(2, 9, 28), spec), cat(spec, repeat(3, record(22, VersionTLS12, make([]byte, 40))), beat(1, 0, 30)), uint64(6))
 	f.Add([]byte("GET / HTTP/1.1"), []byte("SSH-2.0-x"), hello, uint64(5))
 	f.Fuzz(func(t *testing.T, client, server, more []byte, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))

@@ -11,6 +11,8 @@ func (c *Conn) inside(from Side, b []byte) (int, Status) {
 		return c.handshake(from, b)
 	case bodySSLv2:
 		return c.helloSSLv2(from, b)
+	case bodyHeartbeat:
+		return c.heartbeat(from, b)
 	case bodyAlert:
 		n := copy(s.head[alertLen-s.left:alertLen], b)
 		if s.left -= uint16(n); s.left > 0 {

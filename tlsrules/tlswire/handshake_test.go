@@ -99,12 +99,14 @@ type facts struct {
 	Protocol                          Protocol
 	RetryGroup                        uint16
 	RetryCookie                       bool
+	Renegotiations                    [2]uint8
+	Heartbeats                        Heartbeats
 }
 
 func factsOf(c *Conn) facts {
 	f := facts{c.ClientHello, c.ServerHello, c.Version, c.ServerGroup, c.Phase, c.Retry, c.GroupSettled,
 		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol,
-		c.RetryGroup, c.RetryCookie}
+		c.RetryGroup, c.RetryCookie, c.Renegotiations, c.Heartbeats}
 	f.Client.Records = 0
 	return f
 }

@@ -269,8 +269,11 @@ func TestFingerprintsAfterRetry(t *testing.T) {
 	if !h.Cookie || h.JA3() != want.JA3() || h.JA4() != want.JA4() || string(h.AppendJA3(nil)) != string(want.AppendJA3(nil)) {
 		t.Errorf("second hello with cookie %v: %s, %s", h.Cookie, h.AppendJA4(nil), h.AppendJA3(nil))
 	}
+	if c.Renegotiates() {
+		t.Error("the answer to a retry is taken for a renegotiation")
+	}
 	consume(&c, Client, records(VersionTLS12, second.message(), 16384))
-	if want := second.parse(t); h.JA3() != want.JA3() || h.JA4() != want.JA4() {
+	if want := second.parse(t); h.JA3() != want.JA3() || h.JA4() != want.JA4() || !c.Renegotiates() {
 		t.Errorf("a third hello, which nobody asked for: %s", h.AppendJA4(nil))
 	}
 	c.Reset()

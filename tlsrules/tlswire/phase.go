@@ -31,18 +31,20 @@ func (c *Conn) content(from Side, h Header) (content Content, inferred bool) {
 	switch h.Type {
 	case RecordTypeChangeCipherSpec:
 		content = ChangeCipherSpec
+		c.sides[from].rekeying = rekeyingKeys
 	case RecordTypeAlert:
 		content = AlertContent
+		c.renegotiating = false
 	case RecordTypeHandshake:
 		content = Handshake
-		if s := &c.sides[from]; s.protected && !s.finished {
-			s.finished = true
-			if c.sides[from.Other()].finished {
-				c.handshakeDone()
-			}
+		if c.sides[from].protected {
+			c.encryptedHandshake(from)
 		}
 	case RecordTypeHeartbeat:
 		content = Heartbeat
+		if c.sides[from].protected {
+			c.encryptedHeartbeat(from, h.Length)
+		}
 	case RecordTypeApplicationData:
 		switch {
 		case c.Version == 0:
@@ -59,6 +61,20 @@ func (c *Conn) content(from Side, h Header) (content Content, inferred bool) {
 		c.advance(PhaseApplicationData)
 	}
 	return content, inferred
+}
+
+// encryptedHandshake takes a handshake record of TLS 1.2 or below under keys.
+func (c *Conn) encryptedHandshake(from Side) {
+	s := &c.sides[from]
+	switch {
+	case !s.finished:
+		s.finished = true
+		if c.sides[from.Other()].finished {
+			c.handshakeDone()
+		}
+	case c.HandshakeDone:
+		c.rehandshake(from)
+	}
 }
 
 func (c *Conn) handshakeDone() {

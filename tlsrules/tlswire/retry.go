@@ -2,7 +2,8 @@ package tlswire
 
 import "slices"
 
-// readClientHello reads a ClientHello in clear.
+// readClientHello reads a ClientHello in clear. A second one that no
+// HelloRetryRequest has asked for is a renegotiation.
 func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	asked := c.Retry && !c.HasServerHello && !c.retryAnswered
 	var first *firstHello
@@ -14,7 +15,12 @@ func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	}
 	c.ClientHello.Records = int(c.sides[from].records)
 	c.ClientHello.prints.first = first
-	c.retryAnswered = c.retryAnswered || asked
+	switch {
+	case asked:
+		c.retryAnswered = true
+	case c.HasClientHello:
+		increase(&c.Renegotiations[from])
+	}
 	c.HasClientHello = true
 	c.advance(PhaseClientHello)
 	return Fault{}

@@ -21,7 +21,7 @@ func TestRetryRequest(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, _ := checkSplits(t, []flight{{Client, hello}, {Server, tt.request}, {Client, hello}, {Server, hello13}})
-			if !c.Retry || c.RetryGroup != tt.group || c.RetryCookie != tt.cookie || !c.HasServerHello {
+			if !c.Retry || c.RetryGroup != tt.group || c.RetryCookie != tt.cookie || !c.HasServerHello || c.Renegotiates() {
 				t.Errorf("got group %d, cookie %v, %v", c.RetryGroup, c.RetryCookie, c.Fault)
 			}
 		})

@@ -21,6 +21,7 @@ type ServerHello struct {
 	// is never known.
 	ALPN        []byte
 	Compression uint8
+	Heartbeat   HeartbeatMode
 
 	PSK                  bool // pre_shared_key selected: resumed (TLS 1.3)
 	Retry                bool // a HelloRetryRequest
@@ -145,6 +146,8 @@ func (h *ServerHello) extension(id uint16, s cryptobyte.String) FaultField {
 	case extensionPreSharedKey:
 		h.PSK = true
 		return fails(len(s) != 2, FaultPreSharedKey)
+	case extensionHeartbeat:
+		h.Heartbeat = HeartbeatMode(soleByte(s))
 	case extensionSessionTicket:
 		h.SessionTicket = true
 	case extensionExtendedMasterSecret:
