@@ -56,6 +56,13 @@ func GroupByName(s string) (uint16, bool) { return groups.code(s) }
 // SuggestGroup returns the group name most like s, or "".
 func SuggestGroup(s string) string { return groups.suggest(s) }
 
+// IsPostQuantum reports whether a group's key exchange has a part that a
+// quantum computer is not known to break: ML-KEM, or what its drafts were
+// called, alone or beside an elliptic curve.
+func IsPostQuantum(group uint16) bool {
+	return slices.Contains(postQuantum[:], group)
+}
+
 // SignatureName returns the name of a signature scheme, or "0x1234".
 func SignatureName(code uint16) string { return orHex(&signatures, code) }
 

@@ -155,3 +155,26 @@ func TestRegistriesAreSorted(t *testing.T) {
 		}
 	}
 }
+
+func TestIsPostQuantum(t *testing.T) {
+	want := map[string]bool{"X25519MLKEM768": true, "SecP256r1MLKEM768": true, "SecP384r1MLKEM1024": true, "curveSM2MLKEM768": true, "MLKEM512": true,
+		"X25519Kyber768Draft00": true, "X25519Kyber512Draft00": true, "CECPQ2": true,
+		"x25519": false, "x448": false, "secp384r1": false, "ffdhe8192": false, "curveSM2": false}
+	for name, pq := range want {
+		if code, ok := GroupByName(name); !ok || IsPostQuantum(code) != pq {
+			t.Errorf("%s: %v, want %v", name, !pq, pq)
+		}
+	}
+	pattern := regexp.MustCompile("mlkem|kyber|cecpq")
+	for code := range uint16(0xffff) { // the names tell
+		name := strings.ToLower(GroupName(code))
+		if got, want := IsPostQuantum(code), pattern.MatchString(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for _, code := range []uint16{0, 0x0a0a, 0xffff} {
+		if IsPostQuantum(code) {
+			t.Errorf("%#04x is not", code)
+		}
+	}
+}

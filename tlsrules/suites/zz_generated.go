@@ -1455,8 +1455,13 @@ var groups = registry{
 		{4587, "SecP256r1MLKEM768"},
 		{4588, "X25519MLKEM768"},
 		{4589, "SecP384r1MLKEM1024"},
+		{4590, "curveSM2MLKEM768"},
+		{16696, "CECPQ2"},
 		{25497, "X25519Kyber768Draft00"},
 		{25498, "SecP256r1Kyber768Draft00"},
+		{65072, "X25519Kyber512Draft00"},
+		{65073, "X25519Kyber768Draft00Old"},
+		{65074, "P256Kyber768Draft00"},
 		{65281, "arbitrary_explicit_prime_curves"},
 		{65282, "arbitrary_explicit_char2_curves"},
 	},
@@ -1469,9 +1474,11 @@ var groups = registry{
 		{32, "brainpoolP384r1tls13"},
 		{28, "brainpoolP512r1"},
 		{33, "brainpoolP512r1tls13"},
+		{16696, "CECPQ2"},
 		{29, "curve25519"},
 		{30, "curve448"},
 		{41, "curveSM2"},
+		{4590, "curveSM2MLKEM768"},
 		{256, "ffdhe2048"},
 		{257, "ffdhe3072"},
 		{258, "ffdhe4096"},
@@ -1490,6 +1497,7 @@ var groups = registry{
 		{23, "P-256"},
 		{24, "P-384"},
 		{25, "P-521"},
+		{65074, "P256Kyber768Draft00"},
 		{19, "prime192v1"},
 		{23, "prime256v1"},
 		{15, "secp160k1"},
@@ -1521,7 +1529,9 @@ var groups = registry{
 		{13, "sect571k1"},
 		{14, "sect571r1"},
 		{29, "x25519"},
+		{65072, "X25519Kyber512Draft00"},
 		{25497, "X25519Kyber768Draft00"},
+		{65073, "X25519Kyber768Draft00Old"},
 		{4588, "X25519MLKEM768"},
 		{30, "x448"},
 	},
@@ -1924,4 +1934,21 @@ var handshakeTypes = registry{
 		{12, "server_key_exchange"},
 		{23, "supplemental_data"},
 	},
+}
+
+// postQuantum holds groups by code.
+var postQuantum = [...]uint16{
+	0x0200, // MLKEM512
+	0x0201, // MLKEM768
+	0x0202, // MLKEM1024
+	0x11EB, // SecP256r1MLKEM768
+	0x11EC, // X25519MLKEM768
+	0x11ED, // SecP384r1MLKEM1024
+	0x11EE, // curveSM2MLKEM768
+	0x4138, // CECPQ2
+	0x6399, // X25519Kyber768Draft00
+	0x639A, // SecP256r1Kyber768Draft00
+	0xFE30, // X25519Kyber512Draft00
+	0xFE31, // X25519Kyber768Draft00Old
+	0xFE32, // P256Kyber768Draft00
 }

@@ -46,6 +46,9 @@ func generate(dir string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if err := writePostQuantum(&b, filepath.Join(dir, "groups.csv")); err != nil {
+		return nil, err
+	}
 	return format.Source(b.Bytes())
 }
 
@@ -185,5 +188,22 @@ func writeRegistry(b *bytes.Buffer, path, variable string) error {
 		fmt.Fprintf(b, "{%d, %q},\n", n.of, n.name)
 	}
 	b.WriteString("},\n}\n\n")
+	return nil
+}
+
+// writePostQuantum lists the groups that a quantum computer is not known to
+// break, hybrids included.
+func writePostQuantum(b *bytes.Buffer, path string) error {
+	rows, codes, err := read(path)
+	if err != nil {
+		return err
+	}
+	b.WriteString("// postQuantum holds groups by code.\nvar postQuantum = [...]uint16{\n")
+	for i, r := range rows {
+		if r["post_quantum"] == "yes" {
+			fmt.Fprintf(b, "0x%04X, // %s\n", codes[i], r["name"])
+		}
+	}
+	b.WriteString("}\n")
 	return nil
 }
