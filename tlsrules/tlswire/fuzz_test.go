@@ -20,6 +20,9 @@ func FuzzParseClientHello(f *testing.F) {
 		if a != b || a.Offset > len(msg) {
 			t.Fatalf("%v, %v of %d bytes", a, b, len(msg))
 		}
+		if a.OK() && (fresh.JA3() != used.JA3() || fresh.JA4() != used.JA4()) {
+			t.Fatalf("%s, %s", fresh.AppendJA4(nil), used.AppendJA4(nil))
+		}
 		if a.OK() && !cmp.Equal(fresh, used, compareFacts, ignoreMemory) {
 			t.Fatal(cmp.Diff(fresh, used, compareFacts, ignoreMemory))
 		}

@@ -101,12 +101,16 @@ type facts struct {
 	RetryCookie                       bool
 	Renegotiations                    [2]uint8
 	Heartbeats                        Heartbeats
+	JA3, JA3S                         [16]byte
+	JA4                               [ja4Len]byte
+	Resumes                           Resumes
 }
 
 func factsOf(c *Conn) facts {
 	f := facts{c.ClientHello, c.ServerHello, c.Version, c.ServerGroup, c.Phase, c.Retry, c.GroupSettled,
 		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol,
-		c.RetryGroup, c.RetryCookie, c.Renegotiations, c.Heartbeats}
+		c.RetryGroup, c.RetryCookie, c.Renegotiations, c.Heartbeats,
+		c.ClientHello.JA3(), c.ServerHello.JA3S(), c.ClientHello.JA4(), c.ClientHello.Resumes()}
 	f.Client.Records = 0
 	return f
 }
