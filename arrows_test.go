@@ -33,9 +33,10 @@ var arrows = []struct {
 	{"conntrack/reassembly", []string{"conntrack/seqnum"}, "bytes of one direction"},
 	{"conntrack", []string{"conntrack/packet", "conntrack/seqnum"}, "never the payload"},
 	{"tlsrules/tlswire", nil, "no policy, no names"},
+	{"tlsrules/certs", nil, "certificates, whoever sent them"},
 	{"tlsrules/suites/...", []string{"tlsrules/suites"}, "tables"},
 	{"tlsrules/suites", nil, "tables"},
-	{"tlsrules", []string{"tlsrules/tlswire", "tlsrules/suites"}, "facts in, decision out"},
+	{"tlsrules", []string{"tlsrules/tlswire", "tlsrules/suites", "tlsrules/certs"}, "facts in, decision out"},
 }
 
 // TestArrows holds the arrows of ARCHITECTURE.md. It parses the imports in

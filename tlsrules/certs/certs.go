@@ -12,7 +12,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -139,18 +138,17 @@ func (c *Certificate) ValidAt(t time.Time) bool {
 func (c *Certificate) Expired(t time.Time) bool { return !c.RawPublicKey && !c.ValidAt(t) }
 
 // Fingerprint writes the SHA-1 as EVE does: "aa:bb:...".
-func (c *Certificate) Fingerprint() string { return colons("%02x", c.SHA1[:]) }
+func (c *Certificate) Fingerprint() string { return colons(lowerHex, c.SHA1[:]) }
+
+const lowerHex, upperHex = "0123456789abcdef", "0123456789ABCDEF"
 
 // colons writes octets with colons between them.
-func colons(format string, octets []byte) string {
-	var b strings.Builder
-	for i, v := range octets {
-		if i > 0 {
-			b.WriteByte(':')
-		}
-		fmt.Fprintf(&b, format, v)
+func colons(digits string, octets []byte) string {
+	b := make([]byte, 0, 3*len(octets))
+	for _, v := range octets {
+		b = append(b, digits[v>>4], digits[v&15], ':')
 	}
-	return b.String()
+	return string(b[:max(0, len(b)-1)])
 }
 
 // clip bounds a text.

@@ -119,7 +119,7 @@ func (c *Certificate) body(s cryptobyte.String) (signature string) {
 	if !ok {
 		return ""
 	}
-	c.Serial = colons("%02X", serial[:min(len(serial), maxSerial)])
+	c.Serial = colons(upperHex, serial[:min(len(serial), maxSerial)])
 	if signature, _, ok = algorithm(&s); !ok {
 		return signature
 	}
