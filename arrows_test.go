@@ -36,7 +36,8 @@ var arrows = []struct {
 	{"tlsrules/certs", nil, "certificates, whoever sent them"},
 	{"tlsrules/suites/...", []string{"tlsrules/suites"}, "tables"},
 	{"tlsrules/suites", nil, "tables"},
-	{"tlsrules", []string{"tlsrules/tlswire", "tlsrules/suites", "tlsrules/certs"}, "facts in, decision out"},
+	{"tlsrules/via", []string{"tlsrules/tlswire"}, "what comes before TLS, no policy"},
+	{"tlsrules", []string{"tlsrules/tlswire", "tlsrules/suites", "tlsrules/certs", "tlsrules/via"}, "facts in, decision out"},
 }
 
 // TestArrows holds the arrows of ARCHITECTURE.md. It parses the imports in

@@ -61,7 +61,8 @@ type Default struct {
 	Overload  tlsrules.Action
 	MPTCP     MPTCP
 	Midstream Midstream
-	Observe   bool // mode = "observe"
+	Observe   bool          // mode = "observe"
+	Grace     time.Duration // after start; 0 is none
 }
 
 // MPTCP says what becomes of Multipath TCP (RFC 8684). The zero MPTCP refuses.

@@ -174,9 +174,7 @@ func readDefault(t *table) Default {
 		MPTCP:     MPTCP(t.oneOf("mptcp", int(MPTCPStrip), mptcpNames)),
 		Midstream: Midstream(t.oneOf("midstream", int(MidstreamAccept), midstreamNames)),
 	}
-	if t.duration("grace", 0) != 0 {
-		t.fail("grace", `only "0s" is`, "is not supported yet")
-	}
+	d.Grace = t.duration("grace", 0)
 	t.finish()
 	return d
 }

@@ -10,12 +10,8 @@ import (
 
 // Keys of POLICY.md that come later.
 var (
-	laterConditions = []string{
-		"time", "via", "ja3", "ja4", "resumes", "ech", "early_data", "fallback", "ja3s", "resumed",
-		"cert_subject", "cert_issuer", "cert_name", "cert_sha256", "cert_spki_sha256", "cert_key", "cert_expired", "cert_self_signed",
-		"dh_bits", "renegotiates", "contains",
-	}
-	laterRuleKeys = []string{"pin", "hold"}
+	laterConditions = []string{"time"}
+	laterRuleKeys   = []string{"pin", "hold"}
 )
 
 // rules reads every [[rule]].

@@ -126,7 +126,11 @@ func (l *loader) condition(t *table, k tlsrules.Key) (tlsrules.Condition, bool) 
 	var values []string
 	from := map[string]string{} // which set a value came from
 	before := len(l.errs)
-	for _, v := range t.list(name, nil) {
+	given := t.list
+	if k.Bool() {
+		given = t.truths
+	}
+	for _, v := range given(name, nil) {
 		switch {
 		case strings.HasPrefix(v, "@"):
 			l.sets.use(v[1:])

@@ -292,6 +292,15 @@ func (t *table) list(k string, def []string) []string {
 	return values
 }
 
+// truths takes true or false, for which a list of strings may stand.
+func (t *table) truths(k string, def []string) []string {
+	if b, ok := t.m[k].(bool); ok {
+		t.take(k)
+		return []string{strconv.FormatBool(b)}
+	}
+	return t.list(k, def)
+}
+
 // strs reads a string, a number, or a list of those; bad says what else it is.
 func strs(v any) (values []string, bad string) {
 	switch v := v.(type) {

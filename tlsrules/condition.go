@@ -18,14 +18,17 @@ type Condition struct {
 	none bool  // "none" is among the values
 	step steps // the one that makes the fact known
 
-	bits     uint64 // of versions, protocols, content types, alert levels
+	bits     uint64 // of versions, protocols, content types, alert levels, patterns, ...
 	numbers  *numberSet
 	table    *bart.Lite // of prefixes
 	prefixes []netip.Prefix
 	ports    []portRange
 	names    nameSet
-	words    []string // protocols of ALPN
-	randoms  map[[32]byte]struct{}
+	words    []string            // protocols of ALPN, patterns, parts of distinguished names
+	octets   map[string]struct{} // of randoms and hashes
+	sizes    []sizeRange         // in bits
+	keys     []keyKind
+	ja4      []ja4Pattern
 
 	text  []string            // the values, canonical, each once
 	shown map[string]struct{} // text, while values are parsed
@@ -59,6 +62,8 @@ func truthOf(b bool) truth {
 // eval asks the condition.
 func (c *Condition) eval(v *view) truth {
 	switch {
+	case c.key == KeyContains:
+		return c.found(v)
 	case v.known&c.step != 0:
 		return c.holds(v)
 	case v.moot&c.step != 0:
@@ -86,6 +91,12 @@ func (c *Condition) holds(v *view) truth {
 		return c.names.interfaceIn(v.OutInterface)
 	case KeyProtocol:
 		return truthOf(c.bits>>v.Protocol&1 != 0)
+	case KeyVia:
+		return truthOf(c.bits&uint64(v.Via) != 0)
+	case KeyResumes:
+		return truthOf(c.bits&resumesBits(v.Resumes) != 0)
+	case KeyResumed:
+		return truthOf(c.bits>>v.Resumed&1 != 0)
 	case KeyVersion:
 		return truthOf(c.bits&versionBit(v.Server.Version) != 0)
 	case KeyCipher:
@@ -97,10 +108,19 @@ func (c *Condition) holds(v *view) truth {
 			return truthOf(c.none)
 		}
 		return truthOf(c.hasWord(v.Server.ALPN))
+	case KeyJA3S:
+		return truthOf(c.hasHash(v.Server.JA3S()))
+	case KeyDHBits:
+		return truthOf(inSizes(c.sizes, v.DHBits))
 	case KeyContentType:
 		return truthOf(c.bits>>v.content&1 != 0)
 	case KeyAlert:
 		return c.alert(v)
+	case KeyRenegotiates:
+		return truthOf(c.bits&boolBit(v.Renegotiates) != 0)
+	}
+	if c.step == stepCertificate.bit() {
+		return truthOf(c.certified(v.Facts))
 	}
 	return truthOf(c.offered(v.Client))
 }
@@ -142,8 +162,44 @@ func (c *Condition) offered(h *tlswire.ClientHello) bool {
 	case KeyOffersSignature:
 		return c.numbers.hasAny(h.SignatureAlgorithms)
 	case KeyClientRandom:
-		_, ok := c.randoms[h.Random]
-		return ok
+		return c.hasOctets(h.Random[:])
+	case KeyJA3:
+		return c.hasHash(h.JA3())
+	case KeyJA4:
+		return c.hasJA4(h.JA4())
+	case KeyECH:
+		return c.bits&boolBit(h.ECH.Present) != 0
+	case KeyEarlyData:
+		return c.bits&boolBit(h.EarlyData) != 0
+	case KeyFallback:
+		return c.bits&boolBit(h.FallbackSCSV()) != 0
+	}
+	return false
+}
+
+func (c *Condition) hasOctets(b []byte) bool {
+	_, ok := c.octets[string(b)]
+	return ok
+}
+
+func (c *Condition) hasHash(md5 [16]byte) bool { return c.hasOctets(md5[:]) }
+
+// boolBit is the place of true or false in a condition's bits.
+func boolBit(b bool) uint64 {
+	if b {
+		return 2
+	}
+	return 1
+}
+
+// sizeRange is first to last bits, both included.
+type sizeRange struct{ first, last int }
+
+func inSizes(sizes []sizeRange, bits int) bool {
+	for _, r := range sizes {
+		if r.first <= bits && bits <= r.last {
+			return true
+		}
 	}
 	return false
 }

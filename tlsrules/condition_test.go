@@ -18,13 +18,15 @@ var truthNames = map[truth]string{waiting: "waiting", yes: "yes", no: "no", neve
 func earlier(k Key) (waits, blind, foreign *Facts) {
 	stages := map[step]*Facts{
 		stepSYN: {}, stepFirstBytes: atSYN(), stepClientHello: atFirstBytes(tlswire.ProtocolTLS),
-		stepServerHello: atClientHello(), stepALPN: atClientHello(), stepGroup: atClientHello(), stepRecords: atSYN(),
+		stepContains: atSYN(), stepServerHello: atClientHello(), stepALPN: atClientHello(), stepResumed: atClientHello(), stepGroup: atClientHello(),
+		stepCertificate: atServerHello(), stepDH: atServerHello(), stepRecords: atSYN(),
 	}
 	waits = stages[keys[k].step]
 	b := *waits
 	for s := range StageRecords + 1 {
 		b.Never.Add(s)
 	}
+	b.Group, b.GroupSettled, b.ContainsOver = 0, true, true
 	return waits, &b, atFirstBytes(tlswire.ProtocolHTTP)
 }
 
@@ -39,8 +41,16 @@ func TestEveryKeyAtEveryStage(t *testing.T) {
 			KeyClientRandom: "010203" + strings.Repeat("00", 29),
 			KeyVersion:      "1.2", KeyCipher: "0xC02F", KeyGroup: "x25519", KeyALPNSelected: "h2",
 			KeyContentType: "handshake", KeyAlert: "fatal",
+			KeyVia: "direct", KeyContains: "amazinggrace", KeyJA3: hashed(atClientHello().Client.JA3()), KeyJA4: "*_*_*", KeyJA3S: hashed(atServerHello().Server.JA3S()),
+			KeyResumes: "ticket", KeyResumed: "known", KeyECH: "false", KeyEarlyData: "false", KeyFallback: "false",
+			KeyCertSubject: "CN=api.bank.example", KeyCertIssuer: "O=Example", KeyCertName: "*.bank.example",
+			KeyCertSHA256: "0102" + strings.Repeat("00", 30), KeyCertSPKISHA256: strings.Repeat("00:", 31) + "03",
+			KeyCertKey: "rsa>=2048", KeyCertExpired: "true", KeyCertSelfSigned: "false", KeyDHBits: ">=1024", KeyRenegotiates: "false",
 		}
 		c := cond(t, k.String(), values[k])
+		if k == KeyContains {
+			c.bits = 1 // as a policy numbers it
+		}
 		waits, blind, foreign := earlier(k)
 		check := func(name string, f *Facts, want truth) {
 			t.Helper()
@@ -51,11 +61,15 @@ func TestEveryKeyAtEveryStage(t *testing.T) {
 			}
 		}
 		check("before its stage", waits, waiting)
-		check("never known", blind, never)
+		if k == KeyContains { // what is not found is not there
+			check("never found", blind, no)
+		} else {
+			check("never known", blind, never)
+		}
 		if keys[k].step >= stepClientHello {
 			check("not TLS", foreign, moot)
 		}
-		all := withAlert(atServerHello(), tlswire.AlertMessage{Level: tlswire.AlertLevelFatal, Description: 40})
+		all := withAlert(atCertificate(), tlswire.AlertMessage{Level: tlswire.AlertLevelFatal, Description: 40})
 		want := yes
 		switch k {
 		case KeyOffersOnlyCipher, KeyOffersOnlyGroup, KeyContentType:
@@ -64,6 +78,8 @@ func TestEveryKeyAtEveryStage(t *testing.T) {
 		check("known", all, want)
 	}
 }
+
+func hashed(h [16]byte) string { return hex.EncodeToString(h[:]) }
 
 func TestConditions(t *testing.T) {
 	hello := func(change func(h *tlswire.ClientHello)) *Facts {

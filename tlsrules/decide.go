@@ -36,21 +36,32 @@ func (p *Policy) Decide(f *Facts, j *Judgement) (d Decision) {
 	content := j.atHand(f)
 	var v view
 	v.look(f, content)
-	v.content, v.alert = j.content, false
+	found := v.search
+	v.content, v.search, v.alert = j.content, j.search, false
 	known, never, moot := v.known, v.never, v.moot
+	foreign := v.foreign()
 	todo := (known | never) &^ j.seen
+	if !foreign {
+		todo |= moot &^ j.seen
+	}
 	if f.Content != 0 || f.HasAlert {
 		todo |= known & stepRecords.bit()
+	}
+	if found != j.search {
+		todo |= stepContains.bit()
 	}
 	j.seen |= todo &^ p.asks // nothing follows from those
 	todo &= p.asks
 	for todo != 0 && !j.flags.has(refused) {
-		s := step(bits.TrailingZeros8(uint8(todo)))
+		s := step(bits.TrailingZeros16(uint16(todo)))
 		todo &^= s.bit()
 		j.seen |= s.bit()
-		v.known, v.never, v.moot = known&j.seen, never&j.seen, 0
-		if j.seen&stepFirstBytes.bit() != 0 {
+		v.known, v.never, v.moot = known&j.seen, never&j.seen, moot&j.seen
+		if foreign && j.seen&stepFirstBytes.bit() != 0 {
 			v.moot = moot
+		}
+		if s == stepContains {
+			v.search, j.search = found, found
 		}
 		if s == stepRecords { // until then the record before is at hand
 			v.content, v.alert = content, f.HasAlert
@@ -105,7 +116,7 @@ func (p *Policy) take(v *view, j *Judgement, s step) {
 		}
 	}
 	switch {
-	case v.moot != 0 && s == stepFirstBytes:
+	case v.foreign() && s == stepFirstBytes:
 		// Asked again: the rule that accepted may require what is moot.
 	case j.flags.has(ended):
 		return
@@ -244,7 +255,7 @@ func falseForGood(conditions []Condition, v *view) bool {
 // accept lets rule i decide, or where its requirements are about TLS and the
 // connection is not, the default.
 func (p *Policy) accept(v *view, j *Judgement, i int, s step) {
-	if v.moot != 0 && p.rules[i].tlsNeeds {
+	if v.foreign() && p.rules[i].tlsNeeds {
 		p.fallBack(j, p.defaults.NotTLS, ReasonNotTLS, v.stage(s))
 		return
 	}
@@ -256,7 +267,7 @@ func (p *Policy) accept(v *view, j *Judgement, i int, s step) {
 func (p *Policy) none(v *view, j *Judgement, s step, settled bool) {
 	def := p.defaults
 	switch {
-	case v.moot != 0:
+	case v.foreign():
 		p.fallBack(j, def.NotTLS, ReasonNotTLS, v.stage(s))
 	case (v.known|v.never)&stepFirstBytes.bit() == 0 && (def.Action != def.NotTLS || !def.Action.Refuses()):
 		j.wait(-1, stepFirstBytes.bit())

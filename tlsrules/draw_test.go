@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"tlsgate/tlsrules/certs"
 	"tlsgate/tlsrules/suites"
 	"tlsgate/tlsrules/tlswire"
 )
@@ -22,6 +23,9 @@ var alphabet = map[Key][]string{
 	KeyALPNSelected: {"h2", "none"},
 	KeyGroup:        {"x25519", "x448"},
 	KeyContentType:  {"handshake", "application_data"},
+	KeyContains:     {"amazing", "grace"},
+	KeyResumed:      {"no", "unknown"},
+	KeyCertName:     {"a.example", "b.example"},
 }
 
 func drawConditions(t *rapid.T, name string, most int) (m map[Key][]string) {
@@ -85,8 +89,14 @@ type event struct {
 	stage   Stage
 	never   bool
 	group   bool
+	resumed bool
+	found   string // a text of KeyContains
+	over    bool   // the search for those
 	content string
 }
+
+// searches: it may come at any stage.
+func (e event) searches() bool { return e.found != "" || e.over }
 
 func drawEvents(t *rapid.T) (w world, events []event) {
 	w = world{}
@@ -101,20 +111,40 @@ func drawEvents(t *rapid.T) (w world, events []event) {
 			events = append(events, event{stage: StageRecords, content: rapid.SampledFrom(alphabet[KeyContentType]).Draw(t, "record")})
 		}
 	}
+	var found, over bool
+	search := func() {
+		switch n := rapid.IntRange(0, 4).Draw(t, "search"); {
+		case over:
+		case n == 0 && !found:
+			found = true
+			events = append(events, event{found: w[KeyContains]})
+		case n == 1:
+			over = true
+			events = append(events, event{over: true})
+		}
+	}
 	events = append(events, event{stage: StageSYN}, event{stage: StageFirstBytes, never: never("no first bytes")})
+	search()
 	if w[KeyProtocol] == "http" && !events[1].never {
+		search()
 		return w, events
 	}
 	record()
 	events = append(events, event{stage: StageClientHello, never: never("no client hello")})
 	record()
+	search()
 	noServer := never("no server hello")
 	events = append(events, event{stage: StageServerHello, never: noServer})
 	record()
 	if !noServer {
+		events = append(events, event{stage: StageServerHello, resumed: true})
+		record()
 		events = append(events, event{stage: StageServerHello, group: true, never: never("no group")})
 	}
+	search()
+	events = append(events, event{stage: StageCertificate, never: never("no certificate")})
 	record()
+	search()
 	return w, events
 }
 
@@ -128,13 +158,27 @@ func number(t *rapid.T, byName func(string) (uint16, bool), s string) uint16 {
 }
 
 // tell puts an event into facts.
-func (e event) tell(t *rapid.T, w world, f *Facts) {
+func (e event) tell(t *rapid.T, p *Policy, w world, f *Facts) {
 	switch {
 	case e.group && e.never:
 		f.GroupSettled = true
 		return
 	case e.group:
 		f.Group = number(t, suites.GroupByName, w[KeyGroup])
+		return
+	case e.resumed:
+		f.Resumed = ResumedNo
+		if w[KeyResumed] == "unknown" {
+			f.Resumed = ResumedUnknown
+		}
+		return
+	case e.found != "":
+		if i := slices.Index(p.Patterns(), e.found); i >= 0 {
+			f.Contains |= 1 << i
+		}
+		return
+	case e.over:
+		f.ContainsOver = true
 		return
 	case e.content != "":
 		f.Content = tlswire.Handshake
@@ -164,5 +208,7 @@ func (e event) tell(t *rapid.T, w world, f *Facts) {
 		if w[KeyALPNSelected] != "none" {
 			f.Server.ALPN = []byte(w[KeyALPNSelected])
 		}
+	case StageCertificate:
+		f.Chain = []*certs.Certificate{{CommonName: w[KeyCertName]}}
 	}
 }

@@ -135,16 +135,35 @@ func (c *Condition) unseen(v *view) string {
 		return "the handshake names no group"
 	case c.key == KeyAlert:
 		return "the alert is encrypted"
+	case c.step == stepCertificate.bit() && tls13:
+		return "TLS 1.3 encrypts the certificate"
+	case c.step&(stepCertificate.bit()|stepDH.bit()) != 0 && v.Resumed > ResumedNo:
+		return "the server resumed a session that began unseen, without sending its certificate again"
 	}
 	return c.key.String() + " was not seen and cannot be known any more"
 }
 
 // seen says what was found for the key.
 func (c *Condition) seen(v *view) string {
-	if v.known&c.step == 0 {
+	if v.known&c.step == 0 && !(c.key == KeyContains && c.found(v) == yes) {
 		return c.unseen(v)
 	}
 	switch c.key {
+	case KeyVia:
+		return "TLS began " + viaNames(v.Via)
+	case KeyContains:
+		return c.seenText(v)
+	case KeyResumed:
+		return seenResumed(v)
+	case KeyJA3S:
+		return fmt.Sprintf("the server's JA3S fingerprint is %x", v.Server.JA3S())
+	case KeyDHBits:
+		return fmt.Sprintf("the Diffie-Hellman prime has %d bits", v.DHBits)
+	case KeyRenegotiates:
+		if v.Renegotiates {
+			return "a renegotiation was begun"
+		}
+		return "no renegotiation was begun"
 	case KeySource:
 		return "the client's address is " + v.Source.Unmap().String()
 	case KeyDestination:
@@ -174,6 +193,12 @@ func (c *Condition) seen(v *view) string {
 		return "a record of type " + v.content.String() + " was sent"
 	case KeyAlert:
 		return "a " + v.Alert.Level.String() + " alert " + suites.AlertName(v.Alert.Description) + " was sent"
+	}
+	if c.step == stepCertificate.bit() {
+		return c.seenCertificate(v.Facts)
+	}
+	if c.key == KeyResumes {
+		return seenResumes(v.Resumes)
 	}
 	return c.seenOffered(v.Client)
 }
@@ -224,6 +249,16 @@ func (c *Condition) seenOffered(h *tlswire.ClientHello) string {
 		return "client offered " + c.numbersOffered(h.SignatureAlgorithms, suites.SignatureName, "signature scheme")
 	case KeyClientRandom:
 		return fmt.Sprintf("the client random is %x", h.Random)
+	case KeyJA3:
+		return fmt.Sprintf("the client's JA3 fingerprint is %x", h.JA3())
+	case KeyJA4:
+		return fmt.Sprintf("the client's JA4 fingerprint is %s", h.JA4())
+	case KeyECH:
+		return offeredOrNot(h.ECH.Present, "encrypted_client_hello (or GREASE in its place)")
+	case KeyEarlyData:
+		return offeredOrNot(h.EarlyData, "early data")
+	case KeyFallback:
+		return offeredOrNot(h.FallbackSCSV(), "TLS_FALLBACK_SCSV")
 	}
 	return c.key.String()
 }

@@ -4,8 +4,10 @@ import (
 	"net/netip"
 	"testing"
 
+	"tlsgate/tlsrules/certs"
 	"tlsgate/tlsrules/suites"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // alpn writes protocols as RFC 7301, Section 3.1 does.
@@ -70,6 +72,27 @@ func atServerHello() *Facts {
 		CipherSuite: 0xc02f, ALPN: []byte("h2"),
 	}
 	f.Group = 29
+	return f
+}
+
+// atCertificate has all that a TLS 1.2 handshake tells, and all that came
+// before it. No handshake has both the group and the prime.
+func atCertificate() *Facts {
+	f := atServerHello()
+	f.Known.Add(StageCertificate)
+	f.Via.Add(via.Direct)
+	f.Contains, f.ContainsOver = 1, true
+	f.Resumes, f.Resumed = tlswire.ResumesTicket, ResumedKnown
+	f.DHBits = 2048
+	f.CertExpired = true
+	f.Chain = []*certs.Certificate{{
+		Subject: "C=US, O=Bank, Inc., CN=api.bank.example", SubjectParts: []string{"C=US", "O=Bank, Inc.", "CN=api.bank.example"},
+		Issuer: "O=Example", IssuerParts: []string{"O=Example"},
+		CommonName: "api.bank.example",
+		SANs: []certs.Name{{Kind: certs.DNSName, Value: "API.bank.example"}, {Kind: certs.DNSName, Value: "*.pay.bank.example"},
+			{Kind: certs.IPAddress, Value: "192.0.2.7"}, {Kind: certs.EmailName, Value: "mail.example"}},
+		SHA256: [32]byte{1, 2}, HasSPKI: true, SPKISHA256: [32]byte{31: 3}, Key: certs.Key{Kind: certs.RSA, Bits: 2048},
+	}}
 	return f
 }
 

@@ -1,5 +1,7 @@
 package tlsrules
 
+import "math/bits"
+
 // RuleInfo is what a rule came to mean, for people.
 type RuleInfo struct {
 	Index  int
@@ -55,6 +57,5 @@ func stepsOf(conditions []Condition) (s steps) {
 
 // last is the stage of the latest step.
 func last(s steps) Stage {
-	v := view{known: s}
-	return v.stage(stepRecords)
+	return step(max(0, bits.Len16(uint16(s))-1)).stage()
 }

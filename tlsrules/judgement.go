@@ -13,16 +13,17 @@ type Judgement struct {
 	// more are bound rules for which bound has no room: only a connection with
 	// so many allocates.
 	more   *[]uint16
-	bound  [15]uint16 // rules whose requirements hold for this connection
+	search search     // what was found when rules were last asked of it
+	bound  [12]uint16 // rules whose requirements hold for this connection
 	nbound uint16     // of both
 
 	next    uint16 // rules before it have nothing new to say
 	ruling  ruling // in force; while undecided, what is waited for
 	would   ruling // what an observing rule would have done
+	seen    steps  // taken: rules have been asked with what they made known
+	needs   steps  // that requirements of bound rules ask about
+	waits   steps  // while undecided, that may end it
 	flags   flags
-	seen    steps // taken: rules have been asked with what they made known
-	needs   steps // that requirements of bound rules ask about
-	waits   steps // while undecided, that may end it
 	content tlswire.Content
 }
 
@@ -122,5 +123,5 @@ func (j *Judgement) accept(r ruling) {
 func (j *Judgement) wait(rule int, waits steps) {
 	j.flags &^= decided
 	j.waits = waits
-	j.ruling = ruling{rule: uint16(rule + 1), stage: step(bits.TrailingZeros8(uint8(waits))).stage()}
+	j.ruling = ruling{rule: uint16(rule + 1), stage: step(bits.TrailingZeros16(uint16(waits))).stage()}
 }

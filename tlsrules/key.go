@@ -12,6 +12,8 @@ const (
 	KeyInInterface
 	KeyOutInterface
 	KeyProtocol
+	KeyVia
+	KeyContains
 	KeyServerName // "sni"
 	KeyALPN
 	KeyOffersVersion
@@ -23,12 +25,30 @@ const (
 	KeyOffersOnlyVersion
 	KeyOffersOnlyGroup
 	KeyClientRandom
+	KeyJA3
+	KeyJA4
+	KeyResumes
+	KeyECH
+	KeyEarlyData
+	KeyFallback
 	KeyVersion
 	KeyCipher
-	KeyGroup
+	KeyJA3S
 	KeyALPNSelected
+	KeyResumed
+	KeyGroup
+	KeyCertSubject
+	KeyCertIssuer
+	KeyCertName
+	KeyCertSHA256
+	KeyCertSPKISHA256
+	KeyCertKey
+	KeyCertExpired
+	KeyCertSelfSigned
+	KeyDHBits
 	KeyContentType
 	KeyAlert
+	KeyRenegotiates
 
 	keyCount = int(iota)
 )
@@ -48,6 +68,8 @@ var keys = [keyCount]struct {
 	KeyInInterface:       {"in_interface", stepSYN, "interface", "interfaces"},
 	KeyOutInterface:      {"out_interface", stepSYN, "interface", "interfaces"},
 	KeyProtocol:          {"protocol", stepFirstBytes, "protocol", "protocols"},
+	KeyVia:               {"via", stepFirstBytes, "way TLS begins", "ways TLS begins"},
+	KeyContains:          {"contains", stepContains, "text", "texts"},
 	KeyServerName:        {"sni", stepClientHello, "name", "names"},
 	KeyALPN:              {"alpn", stepClientHello, "protocol", "protocols"},
 	KeyOffersVersion:     {"offers_version", stepClientHello, "version", "versions"},
@@ -59,12 +81,30 @@ var keys = [keyCount]struct {
 	KeyOffersOnlyVersion: {"offers_only_version", stepClientHello, "version", "versions"},
 	KeyOffersOnlyGroup:   {"offers_only_group", stepClientHello, "group", "groups"},
 	KeyClientRandom:      {"client_random", stepClientHello, "value", "values"},
+	KeyJA3:               {"ja3", stepClientHello, "fingerprint", "fingerprints"},
+	KeyJA4:               {"ja4", stepClientHello, "fingerprint", "fingerprints"},
+	KeyResumes:           {"resumes", stepClientHello, "way to resume", "ways to resume"},
+	KeyECH:               {"ech", stepClientHello, "value", "values"},
+	KeyEarlyData:         {"early_data", stepClientHello, "value", "values"},
+	KeyFallback:          {"fallback", stepClientHello, "value", "values"},
 	KeyVersion:           {"version", stepServerHello, "version", "versions"},
 	KeyCipher:            {"cipher", stepServerHello, "suite", "suites"},
-	KeyGroup:             {"group", stepGroup, "group", "groups"},
+	KeyJA3S:              {"ja3s", stepServerHello, "fingerprint", "fingerprints"},
 	KeyALPNSelected:      {"alpn_selected", stepALPN, "protocol", "protocols"},
+	KeyResumed:           {"resumed", stepResumed, "value", "values"},
+	KeyGroup:             {"group", stepGroup, "group", "groups"},
+	KeyCertSubject:       {"cert_subject", stepCertificate, "subject", "subjects"},
+	KeyCertIssuer:        {"cert_issuer", stepCertificate, "issuer", "issuers"},
+	KeyCertName:          {"cert_name", stepCertificate, "name", "names"},
+	KeyCertSHA256:        {"cert_sha256", stepCertificate, "certificate", "certificates"},
+	KeyCertSPKISHA256:    {"cert_spki_sha256", stepCertificate, "key", "keys"},
+	KeyCertKey:           {"cert_key", stepCertificate, "kind of key", "kinds of keys"},
+	KeyCertExpired:       {"cert_expired", stepCertificate, "value", "values"},
+	KeyCertSelfSigned:    {"cert_self_signed", stepCertificate, "value", "values"},
+	KeyDHBits:            {"dh_bits", stepDH, "size", "sizes"},
 	KeyContentType:       {"content_type", stepRecords, "content type", "content types"},
 	KeyAlert:             {"alert", stepRecords, "alert", "alerts"},
+	KeyRenegotiates:      {"renegotiates", stepRecords, "value", "values"},
 }
 
 // String returns the key as POLICY.md spells it.
@@ -98,4 +138,13 @@ func Keys() []Key {
 }
 
 // transient reports whether the fact is another one with every record.
-func (k Key) transient() bool { return k == KeyContentType || k == KeyAlert }
+func (k Key) transient() bool { return keys[k].step == stepRecords }
+
+// Bool reports whether the key's values are true and false.
+func (k Key) Bool() bool {
+	switch k {
+	case KeyECH, KeyEarlyData, KeyFallback, KeyCertExpired, KeyCertSelfSigned, KeyRenegotiates:
+		return true
+	}
+	return false
+}

@@ -70,7 +70,7 @@ func (s *nameSet) interfaceIn(name string) truth {
 
 // covers reports whether all that one value of the key stands for is in s.
 func (s *nameSet) covers(k Key, value string) bool {
-	if k != KeyServerName {
+	if k != KeyServerName && k != KeyCertName {
 		if stem, star := strings.CutSuffix(value, "*"); star {
 			for _, b := range s.begin {
 				if strings.HasPrefix(stem, b) {

@@ -1,7 +1,6 @@
 package tlsrules
 
 import (
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -51,9 +50,33 @@ func (c *Condition) parse(s string) *ValueError {
 	case KeyInInterface, KeyOutInterface:
 		return c.parseInterface(s)
 	case KeyProtocol:
-		return c.parseBit(s, "a protocol", protocolNames)
+		return c.parseBit(s, "a protocol", protocolNames[:])
+	case KeyVia:
+		return c.parseVia(s)
+	case KeyContains:
+		return c.parsePattern(s)
+	case KeyResumes:
+		return c.parseBit(s, "a way to resume", resumesNames)
+	case KeyResumed:
+		return c.parseBit(s, "no, known or unknown", resumedNames)
+	case KeyECH, KeyEarlyData, KeyFallback, KeyCertExpired, KeyCertSelfSigned, KeyRenegotiates:
+		return c.parseBool(s)
+	case KeyJA3, KeyJA3S:
+		return c.parseHash(s, 16, "a JA3 fingerprint")
+	case KeyJA4:
+		return c.parseJA4(s)
+	case KeyCertSubject, KeyCertIssuer:
+		return c.parseParts(s)
+	case KeyCertName:
+		return c.parseCertName(s)
+	case KeyCertSHA256, KeyCertSPKISHA256:
+		return c.parseHash(s, 32, "a SHA-256 hash")
+	case KeyCertKey:
+		return c.parseKey(s)
+	case KeyDHBits:
+		return c.parseSize(s)
 	case KeyContentType:
-		return c.parseBit(s, "a content type", contentNames)
+		return c.parseBit(s, "a content type", contentNames[:])
 	case KeyServerName:
 		return c.parseServerName(s)
 	case KeyALPN, KeyALPNSelected:
@@ -69,7 +92,7 @@ func (c *Condition) parse(s string) *ValueError {
 	case KeyOffersSignature:
 		return c.parseNumber(s, "a signature scheme", suites.SignatureByName, suites.SignatureName, suites.SuggestSignature)
 	case KeyClientRandom:
-		return c.parseRandom(s)
+		return c.parseHash(s, 32, "a client random")
 	case KeyAlert:
 		return c.parseAlert(s)
 	}
@@ -196,7 +219,7 @@ func namesOf[T interface {
 	return names
 }
 
-func (c *Condition) parseBit(s, kind string, names [maxNamed]string) *ValueError {
+func (c *Condition) parseBit(s, kind string, names []string) *ValueError {
 	for bit, name := range names {
 		if name != "" && strings.EqualFold(name, s) {
 			c.bits |= 1 << bit
@@ -204,7 +227,7 @@ func (c *Condition) parseBit(s, kind string, names [maxNamed]string) *ValueError
 			return nil
 		}
 	}
-	known := slices.DeleteFunc(slices.Clone(names[:]), func(s string) bool { return s == "" })
+	known := slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == "" })
 	return &ValueError{Msg: "is not " + kind, Hint: suggestion(suites.Closest(s, known), known)}
 }
 
@@ -274,17 +297,5 @@ func (c *Condition) parseAlert(s string) *ValueError {
 	}
 	c.numbers.add(uint16(n))
 	c.show(suites.AlertName(n))
-	return nil
-}
-
-func (c *Condition) parseRandom(s string) *ValueError {
-	b, err := hex.DecodeString(s)
-	var r [32]byte
-	if err != nil || len(b) != len(r) {
-		return &ValueError{Msg: "is not a client random", Hint: "write its 32 bytes as 64 hexadecimal digits"}
-	}
-	copy(r[:], b)
-	put(&c.randoms, r)
-	c.show(hex.EncodeToString(b))
 	return nil
 }

@@ -42,7 +42,8 @@ type Defaults struct {
 type Policy struct {
 	rules    []rule
 	defaults Defaults
-	asks     steps // about which there is a condition, and the defaults' own
+	patterns []string // of conditions on contains
+	asks     steps    // about which there is a condition, and the defaults' own
 }
 
 // rule is a Rule as Decide reads it: conditions in the order of their steps.
@@ -98,8 +99,14 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 		}
 		seen[r.Name] = i
 		c := r.compile()
+		for _, part := range [][]Condition{c.Match, c.Unless, c.Require} {
+			p.number(part)
+		}
 		p.rules = append(p.rules, c)
 		p.asks |= stepsOf(c.Match) | stepsOf(c.Unless) | c.needs
+	}
+	if len(p.patterns) > maxPatterns {
+		errs = append(errs, fmt.Errorf("contains searches for %d texts, more than the %d a policy can have", len(p.patterns), maxPatterns))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

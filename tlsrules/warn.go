@@ -63,8 +63,18 @@ func (c *Condition) within(d *Condition) bool {
 	if c.bits&^d.bits != 0 || c.none && !d.none {
 		return false
 	}
-	for r := range c.randoms {
-		if _, ok := d.randoms[r]; !ok {
+	for o := range c.octets {
+		if _, ok := d.octets[o]; !ok {
+			return false
+		}
+	}
+	for _, s := range c.sizes {
+		if !slices.ContainsFunc(d.sizes, func(o sizeRange) bool { return o.first <= s.first && s.last <= o.last }) {
+			return false
+		}
+	}
+	for _, p := range c.ja4 {
+		if !slices.ContainsFunc(d.ja4, p.within) {
 			return false
 		}
 	}
@@ -79,7 +89,13 @@ func (c *Condition) within(d *Condition) bool {
 		}
 	}
 	switch c.key {
-	case KeyInInterface, KeyOutInterface, KeyServerName:
+	case KeyCertKey:
+		for _, value := range c.text {
+			if !slices.Contains(d.text, value) {
+				return false
+			}
+		}
+	case KeyInInterface, KeyOutInterface, KeyServerName, KeyCertName:
 		for _, name := range c.text {
 			if !(c.key == KeyServerName && name == none) && !d.names.covers(c.key, name) {
 				return false

@@ -41,7 +41,7 @@ func sections(c *config.Config) []section {
 			{"not_tls", c.Default.NotTLS.String()}, {"malformed", c.Default.Malformed.String()},
 			{"ambiguous", c.Default.Ambiguous.String()}, {"mptcp", c.Default.MPTCP.String()},
 			{"midstream", c.Default.Midstream.String()}, {"undecided", c.Default.Undecided.String()},
-			{"overload", c.Default.Overload.String()}, {"grace", "0s"},
+			{"overload", c.Default.Overload.String()}, {"grace", c.Default.Grace.String()},
 		}},
 		{"limits", []setting{
 			{"connections", c.Limits.Connections}, {"buffered", c.Limits.Buffered},

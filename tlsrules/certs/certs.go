@@ -39,9 +39,11 @@ type Certificate struct {
 	// CN=api.example". Values are not escaped, as Suricata's EVE does not: a
 	// value may look like several.
 	Subject, Issuer string
-	CommonName      string // of the subject, the last one
-	SANs            []Name // the first of the subjectAltName's names
-	MoreSANs        int    // how many more there are
+	// SubjectParts and IssuerParts are the same, "CN=api.example", one by one.
+	SubjectParts, IssuerParts []string
+	CommonName                string // of the subject, the last one
+	SANs                      []Name // the first of the subjectAltName's names
+	MoreSANs                  int    // how many more there are
 	// NotBefore and NotAfter are zero if they could not be read.
 	NotBefore, NotAfter time.Time
 	Key                 Key

@@ -41,9 +41,9 @@ var attributes = map[string]string{
 	"1.3.6.1.4.1.311.60.2.1.3":   "msJurisdictionCountry",
 }
 
-// distinguishedName writes a Name (RFC 5280, Section 4.1.2.4) as EVE does, and
-// returns the last common name in it.
-func distinguishedName(s cryptobyte.String) (name, common string) {
+// distinguishedName writes a Name (RFC 5280, Section 4.1.2.4) as EVE does, whole
+// and in parts, and returns the last common name in it.
+func distinguishedName(s cryptobyte.String) (name string, parts []string, common string) {
 	var b strings.Builder
 	for len(s) > 0 {
 		set, _, ok := expect(&s, tagSet)
@@ -75,16 +75,16 @@ func distinguishedName(s cryptobyte.String) (name, common string) {
 			if b.Len() > 0 {
 				b.WriteString(separator)
 			}
-			if short, ok := attributes[id]; ok {
-				b.WriteString(short)
-			} else {
-				b.WriteString("OID(" + id + ")")
+			short, ok := attributes[id]
+			if !ok {
+				short = "OID(" + id + ")"
 			}
-			b.WriteString("=" + v)
+			parts = append(parts, short+"="+v)
+			b.WriteString(parts[len(parts)-1])
 			separator = " + "
 		}
 	}
-	return clip(b.String(), maxName), common
+	return clip(b.String(), maxName), parts, common
 }
 
 func isText(tag uint8) bool {

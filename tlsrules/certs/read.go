@@ -127,7 +127,7 @@ func (c *Certificate) body(s cryptobyte.String) (signature string) {
 	if !ok {
 		return signature
 	}
-	c.Issuer, _ = distinguishedName(issuer)
+	c.Issuer, c.IssuerParts, _ = distinguishedName(issuer)
 	validity, _, ok := expect(&s, tagSequence)
 	if !ok {
 		return signature
@@ -138,7 +138,7 @@ func (c *Certificate) body(s cryptobyte.String) (signature string) {
 	if !ok {
 		return signature
 	}
-	c.Subject, c.CommonName = distinguishedName(subject)
+	c.Subject, c.SubjectParts, c.CommonName = distinguishedName(subject)
 	key, whole, ok := expect(&s, tagSequence)
 	if !ok {
 		return signature
@@ -225,7 +225,7 @@ func altName(kind NameKind, body cryptobyte.String) string {
 		return "#" + hex.EncodeToString(body[:min(len(body), maxValue)])
 	case DirectoryName:
 		name, _, _ := expect(&body, tagSequence)
-		value, _ := distinguishedName(name)
+		value, _, _ := distinguishedName(name)
 		return value
 	case RegisteredID:
 		return dotted(body)
