@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -178,8 +177,6 @@ func differs(c *Certificate, x *x509.Certificate) string {
 	switch k := x.PublicKey.(type) {
 	case *rsa.PublicKey:
 		kind, bits = RSA, k.N.BitLen()
-	case *dsa.PublicKey:
-		kind, bits = DSA, k.P.BitLen()
 	case *ecdsa.PublicKey:
 		kind, bits = ECDSA, k.Params().BitSize
 		check("curve", c.Key.Parameters, k.Params().Name)

@@ -110,7 +110,7 @@ func (c *Certificate) read(der []byte) {
 // names. It ends at the first field that is not what belongs there.
 func (c *Certificate) body(s cryptobyte.String) (signature string) {
 	c.Version = 1
-	if v, _, ok := expect(&s, contextSpecific|constructed|0); ok {
+	if v, _, ok := expect(&s, contextSpecific|constructed); ok {
 		if n, _, ok := expect(&v, tagInteger); ok && len(n) == 1 {
 			c.Version = int(n[0]) + 1
 		}
@@ -187,7 +187,7 @@ func (c *Certificate) extensions(s cryptobyte.String) (subjectID, authorityID []
 				subjectID, _, _ = expect(&value, tagOctetString)
 			case oidAuthorityKeyID:
 				id, _, _ := expect(&value, tagSequence)
-				authorityID, _, _ = expect(&id, contextSpecific|0)
+				authorityID, _, _ = expect(&id, contextSpecific)
 			}
 		}
 	}
