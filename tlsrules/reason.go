@@ -20,6 +20,7 @@ const (
 	ReasonUndecided
 	ReasonMidstream
 	ReasonRefusedEarlier
+	ReasonGrace // accepted for the time of grace
 
 	reasonRequire // and the key
 )
@@ -41,6 +42,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonUndecided:          "undecided",
 		ReasonMidstream:          "midstream",
 		ReasonRefusedEarlier:     "refused.earlier",
+		ReasonGrace:              "grace",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()

@@ -21,6 +21,11 @@ type Config struct {
 	Lossy bool
 	// Offload leaves decided connections to the kernel, by mark.
 	Offload bool
+	// Sessions is the memory of sessions, shared by engines; nil remembers none.
+	Sessions *Sessions
+	// Grace: for that long after the first packet, connections and sessions that
+	// began before it pass, and are counted.
+	Grace time.Duration
 	// Marks lays out the bits of the packet mark that are ours.
 	Marks nfq.Marks
 	// Generation of the policy, carried by the mark of an accepted connection.

@@ -30,10 +30,12 @@ type Engine struct {
 	counts  Stats
 	shared  published
 	now     int64
-	buffers tlswire.Buffers
-	rep     Report
-	alerts  [1]AlertSeen
-	scratch []byte // packets of our own are built here
+	// graceEnds is when the time of grace is over, 0 before it has begun.
+	graceEnds int64
+	buffers   tlswire.Buffers
+	rep       Report
+	alerts    [1]AlertSeen
+	scratch   []byte // packets of our own are built here
 }
 
 // New makes an engine for a policy. Injected packets go to inject and events
@@ -60,6 +62,7 @@ type Result struct {
 // Packet answers one packet. Its bytes are not kept after the return.
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now = now
+	e.startGrace(now)
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 {
@@ -169,7 +172,12 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	}
 	e.attach(c, d, p)
 	f := &c.Value
-	switch e.cfg.Default.Midstream {
+	mode := e.cfg.Default.Midstream
+	if mode != MidstreamAccept && e.inGrace() {
+		mode, f.graced = MidstreamAccept, true
+		e.counts.GraceMidstream++
+	}
+	switch mode {
 	case MidstreamAccept:
 		// Accepted for now: a ClientHello in it is judged as any other.
 		f.provisional = true

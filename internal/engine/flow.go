@@ -34,6 +34,7 @@ type flow struct {
 	offloaded   bool
 	counted     bool // among the accepted
 	timing      bool // its time to decide is running
+	graced      bool // it passes only because the time of grace is not over
 
 	firstByte     int64                 // since when it is running
 	before, after *conntrack.Conn[flow] // neighbours in the list of those
@@ -55,10 +56,11 @@ type summary struct {
 // inspection is what reading a connection takes. It is given back and used
 // again, so that a new connection allocates nothing once the engine is warm.
 type inspection struct {
-	tls       tlswire.Conn
-	facts     tlsrules.Facts
-	judgement tlsrules.Judgement
-	decision  tlsrules.Decision // as far as it goes
+	tls        tlswire.Conn
+	facts      tlsrules.Facts
+	judgement  tlsrules.Judgement
+	decision   tlsrules.Decision // as far as it goes
+	resumption resumption
 }
 
 // maxSpare bounds what is kept of a burst of connections.
@@ -90,6 +92,7 @@ func (e *Engine) release(f *flow) {
 	ins.tls.Reset()
 	ins.judgement = tlsrules.Judgement{}
 	ins.decision = tlsrules.Decision{}
+	ins.resumption = resumption{}
 	if len(e.spare) < maxSpare {
 		e.spare = append(e.spare, ins)
 	}

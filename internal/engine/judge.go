@@ -47,6 +47,10 @@ func (e *Engine) limit(c *conntrack.Conn[flow], reason tlsrules.Reason, detail s
 func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) {
 	f := &c.Value
 	e.stopClock(c)
+	if d.Action.Refuses() && !d.Observed && e.graceful(f) {
+		e.forgive(c, d, detail)
+		return
+	}
 	f.ins.decision, f.sum.decision = d, d
 	f.phase = settling
 	switch {

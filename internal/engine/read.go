@@ -156,9 +156,13 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		e.know(facts, tlsrules.StageRecords)
 		facts.Content = t.Header[from].Content
 		if facts.Content == tlswire.ChangeCipherSpec && t.HasServerHello && from != t.ClientHelloFrom {
+			e.abbreviated(f)
 			e.allSaid(c) // a resumed handshake has no ServerHelloDone
 		}
-		f.complete = f.complete || t.HandshakeDone
+		if t.HandshakeDone {
+			f.complete = true
+			e.remember(c)
+		}
 	case tlswire.Message:
 		if !e.message(c) {
 			return
@@ -206,6 +210,7 @@ func (e *Engine) message(c *conntrack.Conn[flow]) bool {
 		}
 		facts.Server = &t.ServerHello
 		e.know(facts, tlsrules.StageServerHello)
+		e.answered(c)
 		if t.Version >= tlswire.VersionTLS13 {
 			facts.Never.Add(tlsrules.StageCertificate)
 			e.allSaid(c)
@@ -235,6 +240,7 @@ func (e *Engine) clientHello(c *conntrack.Conn[flow]) {
 	facts.Group, facts.GroupSettled = 0, false
 	facts.Never, facts.Known = 0, 0
 	facts.Known.Add(tlsrules.StageSYN, tlsrules.StageFirstBytes, tlsrules.StageClientHello)
+	e.asked(f)
 }
 
 // allSaid notes that the handshake has told what there is to tell of it. Up to

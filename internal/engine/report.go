@@ -36,6 +36,8 @@ type Report struct {
 	Detail    string // why it was refused, a sentence
 	Packet    uint64 // at which it was refused; the first is 1
 	Offloaded bool
+	Graced    bool   // it passes only because the time of grace is not over
+	Session   *Began // where the session resumed began, nil if that is not known
 
 	// TLS and Facts are nil once the connection is no longer read.
 	TLS       *tlswire.Conn

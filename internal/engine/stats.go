@@ -51,6 +51,11 @@ type Stats struct {
 	TableFull       uint64
 	Unkept          uint64 // segments neither read nor kept for reading
 	Midstream       uint64 // connections that began unseen
+	GraceMidstream  uint64 // of those, let pass for the time of grace
+	GraceResumed    uint64 // connections of sessions that began unseen, let pass for the time of grace
+	ResumedKnown    uint64 // connections
+	ResumedUnknown  uint64 // connections
+	Sessions        uint64 // remembered now, by all engines that share the memory
 	MPTCPStripped   uint64 // packets
 	Injected        uint64 // packets of our own
 	InjectFailed    uint64
@@ -85,6 +90,11 @@ func (s *Stats) Add(o *Stats) {
 	s.TableFull += o.TableFull
 	s.Unkept += o.Unkept
 	s.Midstream += o.Midstream
+	s.GraceMidstream += o.GraceMidstream
+	s.GraceResumed += o.GraceResumed
+	s.ResumedKnown += o.ResumedKnown
+	s.ResumedUnknown += o.ResumedUnknown
+	s.Sessions = max(s.Sessions, o.Sessions)
 	s.MPTCPStripped += o.MPTCPStripped
 	s.Injected += o.Injected
 	s.InjectFailed += o.InjectFailed
@@ -124,6 +134,7 @@ func (e *Engine) publish() {
 	s.ConnectionsSeen = t.Created
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
 	s.Buffered = uint64(e.budget.Used())
+	s.Sessions = uint64(e.cfg.Sessions.Len())
 	e.shared.mu.Lock()
 	e.shared.stats = s
 	e.shared.mu.Unlock()

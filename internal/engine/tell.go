@@ -17,7 +17,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		Original: c.Addr(conntrack.Original), Reply: c.Addr(conntrack.Reply),
 		InInterface: e.cfg.Interface(f.devices[conntrack.Original]),
 		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,
-		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded,
+		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
 		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase,
 	}
 	if f.sum.hasAlert {
@@ -25,6 +25,9 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 	}
 	if ins := f.ins; ins != nil {
 		r.TLS, r.Facts = &ins.tls, &ins.facts
+		if from := ins.resumption.from; from != nil {
+			r.Session = &from.began
+		}
 		r.SawTLS, r.Records, r.Phase = ins.sawTLS(), ins.tls.Records, ins.tls.Phase
 		if !r.Decision.Decided {
 			r.Decision = ins.decision

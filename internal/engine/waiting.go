@@ -56,6 +56,7 @@ func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
 // decided, and the counters are published. Call it every 100 ms or so.
 func (e *Engine) Tick(now int64) {
 	e.now = now
+	e.startGrace(now)
 	for c := e.waiting.first; c != nil && c.Value.firstByte+int64(e.cfg.Limits.Decide) <= now; c = e.waiting.first {
 		e.stopClock(c)
 		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"tlsgate/tlsrules/certs"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// Sessions remembers the sessions that were watched from their beginning, by
+// the server that has them: three servers behind one name are told apart. It is
+// shared by the engines of one daemon, for a session may be resumed from an
+// address that another worker serves, and it takes no locks: what two workers
+// write to one place at once, one of them wins. It is made by NewSessions; nil
+// remembers nothing.
+//
+// A session's memory is bounded, and the one that was used longest ago among
+// those that share its places is forgotten first.
+type Sessions struct {
+	sets  []sessionSet
+	seed  maphash.Seed
+	count atomic.Int64
+}
+
+// sessionWays is how many sessions share the same places.
+const sessionWays = 8
+
+type sessionSet [sessionWays]atomic.Pointer[session]
+
+// sessionLife is how long a session is remembered without being used. RFC 8446,
+// Section 4.6.1 allows tickets seven days, and earlier versions advise less.
+const sessionLife = int64(7 * 24 * time.Hour)
+
+// sessionKind is how a session is known again.
+type sessionKind uint8
+
+const (
+	bySessionID sessionKind = iota + 1
+	byTicket
+	// byClient is for TLS 1.3, where tickets travel encrypted: a session of the
+	// same client, server and name is taken for the one resumed.
+	byClient
+)
+
+// sessionKey names a session. It has no pointers: it is hashed and compared as
+// it stands.
+type sessionKey struct {
+	server [16]byte
+	port   uint16
+	kind   sessionKind
+	id     tlswire.SessionKey
+}
+
+// session is what is known of one. All but the time it was last used is written
+// once.
+type session struct {
+	key     sessionKey
+	used    atomic.Int64 // nanoseconds since the Unix epoch
+	began   Began
+	suite   uint16
+	version uint16
+	dhBits  uint16
+	chain   []*certs.Certificate
+}
+
+// Began says where a session began.
+type Began struct {
+	Connection uint64 // its ID, 0 if an earlier run of the daemon saw it
+	Time       int64  // nanoseconds since the Unix epoch
+	Rule       string // that accepted it, "" for none
+}
+
+// NewSessions makes a memory for at least n sessions; 0 is 65536.
+func NewSessions(n int) *Sessions {
+	if n <= 0 {
+		n = 65536
+	}
+	sets := 1
+	for sets*sessionWays < n {
+		sets *= 2
+	}
+	return &Sessions{sets: make([]sessionSet, sets), seed: maphash.MakeSeed()}
+}
+
+// Len returns how many sessions are remembered.
+func (s *Sessions) Len() int {
+	if s == nil {
+		return 0
+	}
+	return int(s.count.Load())
+}
+
+func (s *Sessions) set(k sessionKey) *sessionSet {
+	return &s.sets[maphash.Comparable(s.seed, k)&uint64(len(s.sets)-1)]
+}
+
+// find returns a session that is remembered, nil if there is none, and notes
+// that it is used.
+func (s *Sessions) find(k sessionKey, now int64) *session {
+	if s == nil {
+		return nil
+	}
+	set := s.set(k)
+	for i := range set {
+		if x := set[i].Load(); x != nil && x.key == k {
+			if x.used.Load()+sessionLife < now {
+				return nil
+			}
+			x.used.Store(max(now, x.used.Load()))
+			return x
+		}
+	}
+	return nil
+}
+
+// keep remembers a session, in the place of the same one, or of the one among
+// its neighbours that was used longest ago.
+func (s *Sessions) keep(x *session, now int64) {
+	if s == nil {
+		return
+	}
+	x.used.Store(now)
+	set := s.set(x.key)
+	place, oldest := 0, int64(0)
+	for i := range set {
+		y := set[i].Load()
+		if y == nil || y.key == x.key {
+			place = i
+			break
+		}
+		if used := y.used.Load(); i == 0 || used < oldest {
+			place, oldest = i, used
+		}
+	}
+	if set[place].Swap(x) == nil {
+		s.count.Add(1)
+	}
+}
+
+// serverOf begins the key of a session of a server.
+func serverOf(a netip.AddrPort, kind sessionKind, id tlswire.SessionKey) sessionKey {
+	return sessionKey{server: a.Addr().As16(), port: a.Port(), kind: kind, id: id}
+}
+
+// clientKey stands for a client and the name it asks for.
+func clientKey(client netip.Addr, name []byte) tlswire.SessionKey {
+	var buf [16 + 2 + 256]byte
+	a := client.As16()
+	b := append(buf[:0], a[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
+	return tlswire.SessionKeyOf(append(b, name...))
+}
