@@ -34,7 +34,7 @@ type Engine struct {
 	graceEnds int64
 	buffers   tlswire.Buffers
 	rep       Report
-	alerts    [1]AlertSeen
+	alerts    [4]AlertSeen
 	scratch   []byte // packets of our own are built here
 }
 

@@ -47,10 +47,9 @@ type summary struct {
 	decision tlsrules.Decision
 	packet   uint64 // at which it was refused; the first is 1
 	records  [2]tlswire.RecordCounts
-	alert    AlertSeen // the latest fatal one in clear, else the latest
+	alerts   tlswire.Alerts
 	phase    tlswire.Phase
 	sawTLS   bool
-	hasAlert bool
 }
 
 // inspection is what reading a connection takes. It is given back and used

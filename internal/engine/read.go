@@ -169,7 +169,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		}
 	case tlswire.Alert:
 		facts.Alert, facts.HasAlert = t.LastAlert, true
-		e.noteAlert(f, from, t.LastAlert)
+		f.sum.alerts.Add(from, t.LastAlert)
 	default:
 		return
 	}
@@ -289,12 +289,4 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 func missed(f *tlsrules.Facts) {
 	f.Never.Add(tlsrules.StageClientHello, tlsrules.StageServerHello, tlsrules.StageCertificate, tlsrules.StageRecords)
 	f.GroupSettled = true
-}
-
-// noteAlert keeps an alert for the events: a fatal one rather than another.
-func (e *Engine) noteAlert(f *flow, from tlswire.Side, a tlswire.AlertMessage) {
-	if f.sum.hasAlert && f.sum.alert.Alert.Level == tlswire.AlertLevelFatal {
-		return
-	}
-	f.sum.alert, f.sum.hasAlert = AlertSeen{From: from, Alert: a}, true
 }

@@ -20,8 +20,9 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
 		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase,
 	}
-	if f.sum.hasAlert {
-		r.Alerts = append(e.alerts[:0], f.sum.alert)
+	r.Alerts = e.alerts[:0]
+	for from, a := range f.sum.alerts.All() {
+		r.Alerts = append(r.Alerts, AlertSeen{From: from, Alert: a})
 	}
 	if ins := f.ins; ins != nil {
 		r.TLS, r.Facts = &ins.tls, &ins.facts

@@ -55,7 +55,7 @@ type ClientHello struct {
 	SSLv2                bool // came in the format of RFC 5246, Appendix E.2
 
 	prints  fingerprints
-	tickets *tickets // nil if it brings none
+	tickets *tickets // memory, once a hello has brought any
 
 	words  []uint16 // behind the lists of numbers
 	octets []byte   // behind the lists of bytes
@@ -136,7 +136,7 @@ func (h *ClientHello) clear() {
 	if cap(octets) > maxKept {
 		octets = nil
 	}
-	*h = ClientHello{words: words, octets: octets}
+	*h = ClientHello{words: words, octets: octets, prints: h.prints.memory(), tickets: h.tickets}
 }
 
 // maxKept bounds what a hello keeps for the next one: a client that sends one

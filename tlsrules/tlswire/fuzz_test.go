@@ -2,6 +2,7 @@ package tlswire
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,10 +16,24 @@ func FuzzParseClientHello(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		var fresh, used ClientHello
+		ParseClientHello(clientHello(nil, ext{extensionSessionTicket, []byte("old")}, identities(2, []byte("a"), []byte("b"))), &used)
 		ParseClientHello(chromeHello(), &used)
 		a, b := ParseClientHello(msg, &fresh), ParseClientHello(msg, &used)
 		if a != b || a.Offset > len(msg) {
 			t.Fatalf("%v, %v of %d bytes", a, b, len(msg))
+		}
+		if a.OK() {
+			ja3, ja4 := obvious(msg)
+			if got := string(fresh.AppendJA3(nil)); got != ja3 {
+				t.Fatalf("got %s, want %s", got, ja3)
+			}
+			if got := string(fresh.AppendJA4(nil)); got != ja4 {
+				t.Fatalf("got %s, want %s", got, ja4)
+			}
+			ticket, _ := fresh.Ticket()
+			if again, _ := used.Ticket(); again != ticket || !slices.Equal(fresh.Identities(), used.Identities()) {
+				t.Fatalf("%v, %v", fresh.Identities(), used.Identities())
+			}
 		}
 		if a.OK() && (fresh.JA3() != used.JA3() || fresh.JA4() != used.JA4()) {
 			t.Fatalf("%s, %s", fresh.AppendJA4(nil), used.AppendJA4(nil))
@@ -36,7 +51,7 @@ func FuzzParseClientHello(f *testing.F) {
 
 var ignoreMemory = cmp.FilterPath(func(p cmp.Path) bool {
 	last := p.Last().String()
-	return last == ".words" || last == ".octets"
+	return last == ".words" || last == ".octets" || last == ".tickets" || last == ".first"
 }, cmp.Ignore())
 
 func FuzzParseServerHello(f *testing.F) {

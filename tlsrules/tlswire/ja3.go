@@ -10,14 +10,15 @@ type fingerprints struct {
 	ja3            [md5.Size]byte
 	ja4            [2]ja4Hash // of the cipher suites, of extensions and signature algorithms
 	hasJA3, hasJA4 bool
-	first          *firstHello // in the answer to a HelloRetryRequest
+	answer         bool        // to a HelloRetryRequest: first counts
+	first          *firstHello // memory, once there was a HelloRetryRequest
 }
 
 // A firstHello is what stays of the ClientHello that a HelloRetryRequest
 // answered. The fingerprints of a client are published as those of the first
 // hello; the second has a cookie more and early data less.
 type firstHello struct {
-	text string // JA3's
+	text []byte // JA3's
 	ja3  [md5.Size]byte
 	ja4  [ja4Len]byte
 }
@@ -30,7 +31,7 @@ type firstHello struct {
 func (h *ClientHello) JA3() [md5.Size]byte {
 	f := &h.prints
 	switch {
-	case f.first != nil:
+	case f.answer:
 		return f.first.ja3
 	case !f.hasJA3:
 		var buf [512]byte
@@ -43,8 +44,8 @@ func (h *ClientHello) JA3() [md5.Size]byte {
 // extensions, groups and point formats in the order of the wire, without GREASE.
 // What a hello does not have is empty.
 func (h *ClientHello) AppendJA3(dst []byte) []byte {
-	if f := h.prints.first; f != nil {
-		return append(dst, f.text...)
+	if h.prints.answer {
+		return append(dst, h.prints.first.text...)
 	}
 	dst = strconv.AppendUint(dst, uint64(h.LegacyVersion), 10)
 	for _, list := range [...][]uint16{h.CipherSuites, h.Extensions, h.SupportedGroups} {
@@ -99,5 +100,18 @@ func isGREASE(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 // keepFingerprints keeps those of a hello for the one that answers a
 // HelloRetryRequest.
 func (h *ClientHello) keepFingerprints() {
-	h.prints.first = &firstHello{text: string(h.AppendJA3(nil)), ja3: h.JA3(), ja4: h.JA4()}
+	f := h.prints.first
+	if f == nil {
+		f = new(firstHello)
+		h.prints.first = f
+	}
+	*f = firstHello{text: h.AppendJA3(f.text[:0]), ja3: h.JA3(), ja4: h.JA4()}
+}
+
+// memory is what the next hello gets of the fingerprints of the one before.
+func (f *fingerprints) memory() fingerprints {
+	if f.first != nil && cap(f.first.text) > maxKept {
+		return fingerprints{}
+	}
+	return fingerprints{first: f.first}
 }

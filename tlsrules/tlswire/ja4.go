@@ -23,7 +23,7 @@ type ja4Hash [6]byte
 // first one that is not GREASE counts; implementations differ in that.
 func (h *ClientHello) JA4() [ja4Len]byte {
 	f := &h.prints
-	if f.first != nil {
+	if f.answer {
 		return f.first.ja4
 	}
 	if !f.hasJA4 {

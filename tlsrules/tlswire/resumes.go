@@ -103,7 +103,7 @@ func (h *ClientHello) Ticket() (SessionKey, bool) {
 
 // Identities returns the first four identities of pre_shared_key.
 func (h *ClientHello) Identities() []Identity {
-	if h.tickets == nil {
+	if !h.PSK || h.tickets == nil {
 		return nil
 	}
 	return h.tickets.identities[:min(h.tickets.count, maxIdentities)]
@@ -112,14 +112,13 @@ func (h *ClientHello) Identities() []Identity {
 // IdentityCount returns how many identities pre_shared_key has, and how many
 // binders; RFC 8446, Section 4.2.11 wants as many of one as of the other.
 func (h *ClientHello) IdentityCount() (identities, binders int) {
-	if h.tickets == nil {
+	if !h.PSK || h.tickets == nil {
 		return 0, 0
 	}
 	return int(h.tickets.count), int(h.tickets.binders)
 }
 
-// asks returns where to keep what is offered for a resumption. It is allocated
-// for each hello that has any: most have none.
+// asks returns where to keep what is offered for a resumption.
 func (h *ClientHello) asks() *tickets {
 	if h.tickets == nil {
 		h.tickets = new(tickets)
@@ -144,6 +143,7 @@ func (h *ClientHello) preSharedKey(s cryptobyte.String) bool {
 		return false
 	}
 	t := h.asks()
+	t.count, t.binders = 0, 0
 	for !identities.Empty() {
 		var age uint32
 		if !identities.ReadUint16LengthPrefixed(&v) || v.Empty() || !identities.ReadUint32(&age) {

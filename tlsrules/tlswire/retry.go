@@ -6,15 +6,11 @@ import "slices"
 // HelloRetryRequest has asked for is a renegotiation.
 func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	asked := c.Retry && !c.HasServerHello && !c.retryAnswered
-	var first *firstHello
-	if asked {
-		first = c.ClientHello.prints.first
-	}
 	if f := c.ClientHello.parse(data); !f.OK() {
 		return f
 	}
 	c.ClientHello.Records = int(c.sides[from].records)
-	c.ClientHello.prints.first = first
+	c.ClientHello.prints.answer = asked && c.HasClientHello
 	switch {
 	case asked:
 		c.retryAnswered = true
