@@ -48,6 +48,7 @@ type summary struct {
 	packet   uint64 // at which it was refused; the first is 1
 	records  [2]tlswire.RecordCounts
 	alerts   tlswire.Alerts
+	later    Later
 	phase    tlswire.Phase
 	sawTLS   bool
 }
@@ -88,6 +89,7 @@ func (e *Engine) release(f *flow) {
 	}
 	f.ins = nil
 	f.sum.records, f.sum.phase, f.sum.sawTLS = ins.tls.Records, ins.tls.Phase, ins.sawTLS()
+	f.sum.later = laterOf(&ins.tls)
 	ins.tls.Reset()
 	ins.judgement = tlsrules.Judgement{}
 	ins.decision = tlsrules.Decision{}

@@ -45,8 +45,20 @@ type Report struct {
 	SawTLS    bool
 	Records   [2]tlswire.RecordCounts // by tlswire.Side
 	Phase     tlswire.Phase
+	Later     Later
 	Alerts    []AlertSeen
 	Diagnosis Diagnosis
+}
+
+// Later is what can happen at any time after the hellos.
+type Later struct {
+	Heartbeats          tlswire.Heartbeats
+	Renegotiations      [2]uint8 // by the tlswire.Side that began
+	SecureRenegotiation bool
+}
+
+func laterOf(c *tlswire.Conn) Later {
+	return Later{c.Heartbeats, c.Renegotiations, c.SecureRenegotiation()}
 }
 
 // AlertSeen is an alert and the side that sent it.

@@ -18,7 +18,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		InInterface: e.cfg.Interface(f.devices[conntrack.Original]),
 		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,
 		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
-		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase,
+		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase, Later: f.sum.later,
 	}
 	r.Alerts = e.alerts[:0]
 	for from, a := range f.sum.alerts.All() {
@@ -30,6 +30,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 			r.Session = &from.began
 		}
 		r.SawTLS, r.Records, r.Phase = ins.sawTLS(), ins.tls.Records, ins.tls.Phase
+		r.Later = laterOf(&ins.tls)
 		if !r.Decision.Decided {
 			r.Decision = ins.decision
 		}

@@ -31,6 +31,9 @@ type event struct {
 type tlsPart struct {
 	Version         string           `json:"version,omitempty"`
 	SNI             string           `json:"sni,omitempty"`
+	JA3             *ja3             `json:"ja3,omitempty"`
+	JA3S            *ja3             `json:"ja3s,omitempty"`
+	JA4             string           `json:"ja4,omitempty"`
 	ClientALPNs     []string         `json:"client_alpns,omitempty"`
 	ServerALPNs     []string         `json:"server_alpns,omitempty"`
 	ClientHandshake *clientHandshake `json:"client_handshake,omitempty"`
@@ -88,6 +91,8 @@ type ours struct {
 	Midstream    bool                         `json:"midstream,omitempty"`
 	Offloaded    bool                         `json:"offloaded"`
 	Diagnosis    *diagnosis                   `json:"diagnosis,omitempty"`
+	details
+	later
 }
 
 type alert struct {
@@ -95,6 +100,7 @@ type alert struct {
 	Level       string `json:"level,omitempty"`
 	Description string `json:"description,omitempty"`
 	Encrypted   bool   `json:"encrypted,omitempty"`
+	Inferred    bool   `json:"inferred,omitempty"` // by its length: TLS 1.3
 }
 
 type diagnosis struct {
@@ -157,6 +163,8 @@ func handshake(c *tlswire.Conn) *tlsPart {
 			Version: suites.VersionName(h.LegacyVersion),
 			Ciphers: list(h.CipherSuites), Exts: list(h.Extensions), SigAlgs: h.SignatureAlgorithms,
 		},
+		JA3: ja3Of(h.JA3(), h.AppendJA3(nil)),
+		JA4: string(h.AppendJA4(nil)),
 	}
 	for p := range h.ALPN.All() {
 		part.ClientALPNs = append(part.ClientALPNs, string(p))
@@ -167,6 +175,7 @@ func handshake(c *tlswire.Conn) *tlsPart {
 		if len(s.ALPN) > 0 {
 			part.ServerALPNs = []string{string(s.ALPN)}
 		}
+		part.JA3S = ja3Of(s.JA3S(), s.AppendJA3S(nil))
 		part.ServerHandshake = &serverHandshake{
 			Version: suites.VersionName(s.LegacyVersion), Cipher: s.CipherSuite, Exts: list(s.Extensions),
 		}
@@ -199,6 +208,7 @@ func gate(r *engine.Report) *ours {
 	if r.SawTLS {
 		o.Phase = r.Phase.String()
 		o.Records = records(r)
+		o.later = laterOf(&r.Later)
 	}
 	if c := r.TLS; c != nil {
 		o.Protocol = c.Protocol.String()
@@ -214,6 +224,7 @@ func tell(o *ours, c *tlswire.Conn) {
 		o.SessionID = hex.EncodeToString(h.SessionID)
 		ech := h.ECH.Present
 		o.ECH = &ech
+		o.details = detailsOf(c)
 	}
 	if c.HasServerHello {
 		o.Cipher = suites.Name(c.ServerHello.CipherSuite)
@@ -228,7 +239,7 @@ func tell(o *ours, c *tlswire.Conn) {
 
 func alertOf(a engine.AlertSeen) alert {
 	if a.Alert.Encrypted {
-		return alert{From: a.From.String(), Encrypted: true}
+		return alert{From: a.From.String(), Encrypted: true, Inferred: a.Alert.Inferred}
 	}
 	return alert{From: a.From.String(), Level: a.Alert.Level.String(), Description: suites.AlertName(a.Alert.Description)}
 }
