@@ -1,10 +1,12 @@
 package tlswire
 
+import "math/bits"
+
 // Limits bounds what one Conn keeps and how long it reads on. A zero field is
 // its default.
 type Limits struct {
-	Hello             int // body of any handshake message but Certificate, bytes; 64 KiB
-	Certificate       int // body of a Certificate message, bytes; 192 KiB
+	Hello             int // body of any other handshake message, bytes; 64 KiB
+	Certificate       int // body of a Certificate or CertificateRequest, bytes; 192 KiB
 	RecordsPerMessage int // records one handshake message is spread over; 16384
 }
 
@@ -15,7 +17,7 @@ const (
 )
 
 func (l *Limits) message(t HandshakeType) int {
-	if t == TypeCertificate {
+	if t == TypeCertificate || t == TypeCertificateRequest { // the names of all authorities can be as long
 		return orDefault(l.Certificate, defaultCertificate)
 	}
 	return orDefault(l.Hello, defaultHello)
@@ -32,31 +34,53 @@ func orDefault(n, def int) int {
 // shared by the Conns of one goroutine. The zero Buffers is ready for use. It
 // is not safe for concurrent use.
 type Buffers struct {
-	free [][]byte
+	free [len(bufferClasses)][][]byte
 }
 
-const (
-	// A buffer begins small whatever length a message claims: a sender must
-	// not command 64 KiB with four bytes. Most hellos with an ML-KEM share
-	// fit in.
-	bufferSize    = 2048
-	maxFreeBuffer = 16 << 10
-	maxFree       = 256
-)
+// bufferClasses are the sizes kept for use again, and how many of each. A buffer
+// begins as small as what is there of a message, whatever length it claims: a
+// sender must not command 64 KiB with four bytes. Most hellos with an ML-KEM
+// share fit in the first size, most chains of certificates in the second.
+var bufferClasses = [...]struct{ size, free int }{
+	{2 << 10, 256},
+	{8 << 10, 64},
+	{32 << 10, 8},
+}
 
-func (p *Buffers) get() []byte {
-	if p == nil || len(p.free) == 0 {
-		return make([]byte, 0, bufferSize)
+// grow returns a buffer with what b holds and room for n bytes more: b itself if
+// it has that, else b is given back. b may be nil.
+func (p *Buffers) grow(b []byte, n int) []byte {
+	if need := len(b) + n; need > cap(b) {
+		larger := append(p.get(need), b...)
+		p.put(b)
+		return larger
 	}
-	last := len(p.free) - 1
-	b := p.free[last]
-	p.free[last] = nil
-	p.free = p.free[:last]
 	return b
 }
 
+// get returns an empty buffer with room for n bytes.
+func (p *Buffers) get(n int) []byte {
+	for i, class := range bufferClasses {
+		if n > class.size {
+			continue
+		}
+		if p == nil || len(p.free[i]) == 0 {
+			return make([]byte, 0, class.size)
+		}
+		last := len(p.free[i]) - 1
+		b := p.free[i][last]
+		p.free[i][last] = nil
+		p.free[i] = p.free[i][:last]
+		return b
+	}
+	return make([]byte, 0, 1<<bits.Len(uint(n-1)))
+}
+
+// put takes a buffer back; of sizes that are rarely needed it is let go of.
 func (p *Buffers) put(b []byte) {
-	if p != nil && b != nil && cap(b) <= maxFreeBuffer && len(p.free) < maxFree {
-		p.free = append(p.free, b[:0])
+	for i, class := range bufferClasses {
+		if p != nil && cap(b) == class.size && len(p.free[i]) < class.free {
+			p.free[i] = append(p.free[i], b[:0])
+		}
 	}
 }

@@ -46,6 +46,18 @@ type Conn struct {
 	ServerGroup  uint16
 	GroupSettled bool
 
+	// What else the messages up to TLS 1.2 told. CertificateSettled is set
+	// once the server's Certificate was read, or cannot come any more;
+	// HasCertificate says of either side which. DHBits is the length of the
+	// prime of a finite field exchange, SignatureScheme what the server
+	// signed it with (TLS 1.2); 0 if not told.
+	CertificateSettled bool
+	HasCertificate     [2]bool
+	CertificateType    [2]CertificateType // of either side's Certificate message
+	OCSPStapled        bool
+	DHBits             uint16
+	SignatureScheme    uint16
+
 	HasClientHello  bool
 	HasServerHello  bool // not counting a HelloRetryRequest
 	Retry           bool // a HelloRetryRequest passed
@@ -54,6 +66,10 @@ type Conn struct {
 	ClientHelloFrom Side // Server if the called end plays the TLS client
 
 	rolesKnown, retryAnswered, renegotiating bool
+
+	certified [2]bool // up to TLS 1.2: a Certificate of that side would come too late
+	exchanged bool    // up to TLS 1.2: a ServerKeyExchange would
+	lent      uint8   // 1 + the side whose buf is Message, and not a buffer
 
 	RetryGroup     uint16   // what a HelloRetryRequest asked a share of; 0 if it did not
 	Renegotiations [2]uint8 // by the side that began; counts stop at 255
@@ -114,6 +130,7 @@ const (
 // Reset makes c ready for another connection. Its memory is kept, what belongs
 // to Buffers given back.
 func (c *Conn) Reset() {
+	c.takeBack()
 	for i := range c.sides {
 		c.Buffers.put(c.sides[i].buf)
 	}
@@ -123,7 +140,38 @@ func (c *Conn) Reset() {
 }
 
 // Held returns how many bytes are held for messages that are only partly there.
-func (c *Conn) Held() int { return cap(c.sides[Client].buf) + cap(c.sides[Server].buf) }
+func (c *Conn) Held() (n int) {
+	for i := range c.sides {
+		if i != int(c.lent)-1 {
+			n += cap(c.sides[i].buf)
+		}
+	}
+	return n
+}
+
+// Message returns the body of LastMessage after Consume returned Message, nil if
+// not all of it was read. It is a view, valid until the next Consume of any Conn
+// with the same Buffers, and only as long as the bytes given to that Consume.
+func (c *Conn) Message() []byte {
+	if c.lent == 0 {
+		return nil
+	}
+	return c.sides[c.lent-1].buf
+}
+
+// lend makes a body Message.
+func (c *Conn) lend(from Side, body []byte) {
+	c.sides[from].buf = body[:len(body):len(body)]
+	c.lent = 1 + uint8(from)
+}
+
+// takeBack ends the life of Message.
+func (c *Conn) takeBack() {
+	if c.lent != 0 {
+		c.sides[c.lent-1].buf = nil
+		c.lent = 0
+	}
+}
 
 // Consume reads bytes of one side, which follow those it has consumed of that
 // side before, at most to the end of the next thing there is to tell. It
@@ -137,6 +185,7 @@ func (c *Conn) Held() int { return cap(c.sides[Client].buf) + cap(c.sides[Server
 // stay: what follows on that side is opaque.
 func (c *Conn) Consume(from Side, b []byte) (n int, opaque bool, st Status) {
 	s := &c.sides[from]
+	c.takeBack()
 	if s.dead != NeedMore {
 		return len(b), true, s.dead
 	}
@@ -176,7 +225,7 @@ func (c *Conn) pass(from Side, b []byte) (int, bool, Status) {
 	s.left -= uint16(n)
 	switch {
 	case s.body == bodyHandshake && s.skip == 0:
-		return n, true, c.endMessage(s)
+		return n, true, c.endMessage(from)
 	case s.body == bodyEncryptedAlert && s.left == 0:
 		c.LastAlert = AlertMessage{Encrypted: true, Inferred: c.Header[from].Inferred}
 		return n, true, Alert

@@ -139,6 +139,8 @@ func TestMalformedStream(t *testing.T) {
 	ch := clientHello([]uint16{0x2f})
 	plain := func(b ...byte) []byte { return record(RecordTypeHandshake, VersionTLS12, b) }
 	alert := func(b ...byte) []byte { return record(RecordTypeAlert, VersionTLS12, b) }
+	messageOf := func(t HandshakeType) []byte { return plain(message(t, nil)...) }
+	certificate := messageOf(TypeCertificate)
 	bigMessage := func(t HandshakeType, n int) []byte { return plain(byte(t), byte(n>>16), byte(n>>8), byte(n)) }
 	tests := []struct {
 		name    string
@@ -178,6 +180,18 @@ func TestMalformedStream(t *testing.T) {
 		{"server_hello_of_no_version", []flight{{Client, hello}, {Server, records(VersionTLS12, serverHello(0, 0x2f), 1000)}}, FaultVersion},
 		{"hello_claims_sixteen_megabytes", []flight{{Client, bigMessage(TypeClientHello, 1<<24-1)}}, FaultMessageTooLong},
 		{"certificate_claims_sixteen_megabytes", []flight{{Client, hello}, {Server, cat(hello12, bigMessage(TypeCertificate, 1<<24-1))}}, FaultMessageTooLong},
+		{"second_certificate_changes_the_name", []flight{{Client, hello}, {Server, cat(hello12, certificate, certificate)}}, FaultMessageOrder},
+		{"certificate_after_key_exchange", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeServerKeyExchange), certificate)}}, FaultMessageOrder},
+		{"certificate_after_all_is_said", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeServerHelloDone), certificate)}}, FaultMessageOrder},
+		{"certificate_after_ticket", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeNewSessionTicket), certificate)}}, FaultMessageOrder},
+		{"second_certificate_of_client", []flight{{Client, hello}, {Server, hello12}, {Client, cat(certificate, certificate)}}, FaultMessageOrder},
+		{"certificate_of_client_after_key_exchange", []flight{{Client, hello}, {Server, hello12}, {Client, cat(messageOf(TypeClientKeyExchange), certificate)}}, FaultMessageOrder},
+		{"second_key_exchange_changes_the_group", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeServerKeyExchange), messageOf(TypeServerKeyExchange))}}, FaultMessageOrder},
+		{"key_exchange_after_all_is_said", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeServerHelloDone), messageOf(TypeServerKeyExchange))}}, FaultMessageOrder},
+		{"client_says_the_servers_key_exchange", []flight{{Client, hello}, {Server, hello12}, {Client, messageOf(TypeServerKeyExchange)}}, FaultMessageOrder},
+		{"client_says_that_the_server_is_done", []flight{{Client, hello}, {Server, hello12}, {Client, messageOf(TypeServerHelloDone)}}, FaultMessageOrder},
+		{"server_says_the_clients_key_exchange", []flight{{Client, hello}, {Server, cat(hello12, messageOf(TypeClientKeyExchange))}}, FaultMessageOrder},
+		{"certificate_request_claims_sixteen_megabytes", []flight{{Client, hello}, {Server, cat(hello12, bigMessage(TypeCertificateRequest, 1<<24-1))}}, FaultMessageTooLong},
 		{"hello_in_too_many_records", []flight{{Client, records(VersionTLS10, clientHello(make([]uint16, 8300)), 1)}}, FaultTooManyRecords},
 	}
 	for _, tt := range tests {
@@ -223,13 +237,14 @@ func TestOddStream(t *testing.T) {
 	}
 }
 
-// A Certificate is passed, not read: opaque but for its framing.
+// A CertificateVerify is passed, not read: opaque but for its framing.
 func TestSkippedMessage(t *testing.T) {
 	var c Conn
-	s := tell(t, &c, []flight{{Client, hello}, {Server, cat(hello12, record(22, VersionTLS12, message(TypeCertificate, make([]byte, 10))))}}, whole)
-	want := strings.Repeat("r", len(hello12)+recordHeaderLen+messageHeaderLen) + strings.Repeat("o", 10)
-	if s.Opaque[Server] != want || c.Held() != 0 {
-		t.Errorf("got %s, want %s", s.Opaque[Server], want)
+	verify := record(22, VersionTLS12, message(TypeCertificateVerify, make([]byte, 10)))
+	s := tell(t, &c, []flight{{Client, hello}, {Server, hello12}, {Client, verify}}, whole)
+	want := strings.Repeat("r", len(hello)+recordHeaderLen+messageHeaderLen) + strings.Repeat("o", 10)
+	if s.Opaque[Client] != want || c.Held() != 0 || c.Message() != nil {
+		t.Errorf("got %s, want %s", s.Opaque[Client], want)
 	}
 }
 

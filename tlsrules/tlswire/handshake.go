@@ -31,8 +31,8 @@ func (c *Conn) inside(from Side, b []byte) (int, Status) {
 	// Before a version is known, and in TLS 1.3, it changes nothing: RFC
 	// 8446, Appendix D.4.
 	s.protected = c.Version != 0 && c.Version < VersionTLS13
-	if s.protected && c.plays(from, Server) {
-		c.GroupSettled = true // no ServerKeyExchange: resumed
+	if s.protected && c.plays(from, Server) { // no more messages in clear: if none came, it is resumed
+		c.GroupSettled, c.CertificateSettled = true, true
 	}
 	return 1, NeedMore
 }
@@ -75,17 +75,16 @@ func (c *Conn) handshake(from Side, b []byte) (int, Status) {
 		s.skipping = true
 		return n, NeedMore
 	}
-	return n, c.endMessage(s)
+	st := c.endMessage(from)
+	c.lend(from, data)
+	return n, st
 }
 
 func (c *Conn) collect(s *side, data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	if s.buf == nil {
-		s.buf = c.Buffers.get()
-	}
-	s.buf = append(s.buf, data...)
+	s.buf = append(c.Buffers.grow(s.buf, len(data)), data...)
 }
 
 func (s *side) messageHeader() MessageHeader {
@@ -95,15 +94,29 @@ func (s *side) messageHeader() MessageHeader {
 	}
 }
 
-// endMessage makes s ready for the next message.
-func (c *Conn) endMessage(s *side) Status {
+// endMessage makes a side ready for the next message.
+func (c *Conn) endMessage(from Side) Status {
+	s := &c.sides[from]
 	c.LastMessage = s.messageHeader()
-	if t := c.LastMessage.Type; t == TypeServerKeyExchange || t == TypeServerHelloDone {
-		c.GroupSettled = true
-	}
+	c.settle(from, c.LastMessage.Type)
 	s.messageLen = 0
 	s.skipping = false
 	return Message
+}
+
+// settle notes what a message says of those that came before it, or did not.
+func (c *Conn) settle(from Side, t HandshakeType) {
+	switch t {
+	case TypeServerKeyExchange, TypeServerHelloDone:
+		c.exchanged, c.GroupSettled = true, true
+	case TypeCertificate:
+		c.HasCertificate[from] = true
+	case TypeNewSessionTicket, TypeCertificateRequest, TypeCertificateStatus, TypeClientKeyExchange:
+	default:
+		return
+	}
+	c.certified[from] = true
+	c.CertificateSettled = c.CertificateSettled || c.plays(from, Server)
 }
 
 // beginMessage judges a message by its header, and says how much of its body is
@@ -119,18 +132,20 @@ func (c *Conn) beginMessage(from Side) Fault {
 	}
 	read := 0
 	switch m.Type {
-	case TypeClientHello, TypeServerHello:
+	case TypeClientHello, TypeServerHello, TypeCertificate, TypeServerKeyExchange, TypeCertificateRequest, TypeNewSessionTicket:
 		read = m.Length
-	case TypeServerKeyExchange:
-		read = min(m.Length, keyExchangePrefix(c.ServerHello.CipherSuite))
+	case TypeCertificateStatus:
+		read = min(m.Length, statusTypeLen)
 	}
 	s.read, s.skip = uint32(read), uint32(m.Length-read)
 	return Fault{}
 }
 
-// inOrder reports whether a side may send a message now. Up to TLS 1.2 nothing
-// is asked of messages between ServerHello and ChangeCipherSpec: they are not
-// read, and their receiver judges them.
+// inOrder reports whether a side may send a message now. Of messages between
+// ServerHello and ChangeCipherSpec it asks that what is read comes once, from
+// the side that has it to say, and that a Certificate comes first: no receiver
+// takes it otherwise, and we take what comes first. The rest is for their
+// receiver to judge.
 func (c *Conn) inOrder(from Side, m MessageHeader) bool {
 	if c.Version >= VersionTLS13 {
 		return false // it would be encrypted
@@ -142,6 +157,14 @@ func (c *Conn) inOrder(from Side, m MessageHeader) bool {
 		return c.plays(from, Server) && !c.HasServerHello
 	case TypeHelloRequest:
 		return m.Length == 0 && c.plays(from, Server)
+	case TypeCertificate:
+		return c.HasServerHello && !c.certified[from]
+	case TypeServerKeyExchange:
+		return c.HasServerHello && !c.exchanged && c.plays(from, Server)
+	case TypeNewSessionTicket, TypeCertificateRequest, TypeCertificateStatus, TypeServerHelloDone:
+		return c.HasServerHello && c.plays(from, Server)
+	case TypeClientKeyExchange, TypeCertificateVerify:
+		return c.HasServerHello && c.plays(from, Client)
 	}
 	return c.HasServerHello
 }
@@ -160,7 +183,7 @@ func (c *Conn) claimClient(from Side) bool {
 // the roles are those of TCP.
 func (c *Conn) plays(from, role Side) bool { return from^c.ClientHelloFrom == role }
 
-// readMessage reads the collected part of a message's body.
+// readMessage reads what is read of a message's body.
 func (c *Conn) readMessage(from Side, data []byte) Fault {
 	s := &c.sides[from]
 	switch m := s.messageHeader(); m.Type {
@@ -169,7 +192,9 @@ func (c *Conn) readMessage(from Side, data []byte) Fault {
 	case TypeServerHello:
 		return c.readServerHello(data)
 	case TypeServerKeyExchange:
-		c.ServerGroup = keyExchangeGroup(c.ServerHello.CipherSuite, data)
+		c.keyExchange(data)
+	case TypeCertificateStatus:
+		c.OCSPStapled = len(data) > 0
 	}
 	return Fault{}
 }
@@ -190,7 +215,9 @@ func (c *Conn) readServerHello(data []byte) Fault {
 	c.HasServerHello = true
 	c.Version = h.Version
 	c.ServerGroup = h.Group
-	c.GroupSettled = h.TLS13() || keyExchangeOf(h.CipherSuite) == otherExchange
+	c.GroupSettled = h.TLS13() || !keyExchangeOf(h.CipherSuite).elliptic()
+	c.CertificateSettled = h.TLS13()
+	c.certificateTypes(data)
 	c.advance(PhaseServerHello)
 	return Fault{}
 }

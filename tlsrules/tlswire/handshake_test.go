@@ -104,13 +104,18 @@ type facts struct {
 	JA3, JA3S                         [16]byte
 	JA4                               [ja4Len]byte
 	Resumes                           Resumes
+	Certified, Stapled                bool
+	Certificates                      [2]bool
+	Types                             [2]CertificateType
+	DHBits, Scheme                    uint16
 }
 
 func factsOf(c *Conn) facts {
 	f := facts{c.ClientHello, c.ServerHello, c.Version, c.ServerGroup, c.Phase, c.Retry, c.GroupSettled,
 		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol,
 		c.RetryGroup, c.RetryCookie, c.Renegotiations, c.Heartbeats,
-		c.ClientHello.JA3(), c.ServerHello.JA3S(), c.ClientHello.JA4(), c.ClientHello.Resumes()}
+		c.ClientHello.JA3(), c.ServerHello.JA3S(), c.ClientHello.JA4(), c.ClientHello.Resumes(),
+		c.CertificateSettled, c.OCSPStapled, c.HasCertificate, c.CertificateType, c.DHBits, c.SignatureScheme}
 	f.Client.Records = 0
 	return f
 }

@@ -3,6 +3,7 @@ package tlswire
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"net"
 	"slices"
 	"strings"
@@ -81,6 +82,17 @@ func retryRequest(suite uint16) []byte {
 	return m
 }
 
+// certificateList builds the body of a Certificate message.
+func certificateList(certificates ...[]byte) []byte {
+	var b cryptobyte.Builder
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, der := range certificates {
+			b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(der) })
+		}
+	})
+	return b.BytesOrPanic()
+}
+
 func addExtensions(b *cryptobyte.Builder, exts []ext) {
 	if len(exts) == 0 {
 		return
@@ -143,6 +155,7 @@ type flight struct {
 type story struct {
 	Events []string
 	Opaque [2]string // one letter for each byte: o opaque, r read
+	Bodies []string  // checksums of the messages that were read
 }
 
 // A cut says how many of the n bytes that are there to offer next.
@@ -167,6 +180,12 @@ func tell(t testing.TB, c *Conn, flights []flight, next cut) story {
 				}
 				if n == 0 && st != Record {
 					t.Fatalf("Consume(%v, %d bytes) consumed nothing: %v", f.from, len(piece), st)
+				}
+				if body := c.Message(); body != nil {
+					if st != Message || len(body) != c.LastMessage.Length {
+						t.Fatalf("a body of %d bytes with %v of %d", len(body), st, c.LastMessage.Length)
+					}
+					s.Bodies = append(s.Bodies, fmt.Sprintf("%08x", crc32.ChecksumIEEE(body)))
 				}
 				letter := "r"
 				if op {

@@ -57,6 +57,52 @@ func TestNoAllocs(t *testing.T) {
 	}
 }
 
+// A warm Conn allocates nothing for certificates, however they are cut, nor do
+// Conns whose messages are of other sizes.
+func TestNoAllocsForCertificates(t *testing.T) {
+	flights := []flight{
+		{Client, hello},
+		{Server, cat(hello12, records(VersionTLS12, cat(
+			message(TypeCertificate, certificateList(make([]byte, 1500), make([]byte, 1200), make([]byte, 2500))),
+			message(TypeServerKeyExchange, make([]byte, 300)),
+			message(TypeServerHelloDone, nil)), maxPlaintext))},
+		{Client, records(VersionTLS12, message(TypeClientKeyExchange, make([]byte, 66)), maxPlaintext)},
+		{Client, records(VersionTLS12, message(TypeNewSessionTicket, make([]byte, 6)), maxPlaintext)}, // of the wrong side
+	}
+	var bufs Buffers
+	c, other := Conn{Buffers: &bufs}, Conn{Buffers: &bufs}
+	for _, size := range []int{1, 100, 1400, 4000, 1 << 20} {
+		seen := 0
+		run := func() {
+			c.Reset()
+			other.Reset()
+			consume(&other, Client, hello[:20])
+			for _, f := range flights {
+				for b := f.data; len(b) > 0; {
+					piece := b[:min(size, len(b))]
+					b = b[len(piece):]
+					for len(piece) > 0 {
+						n, _, st := c.Consume(f.from, piece)
+						piece = piece[n:]
+						if st == Message && c.LastMessage.Type == TypeCertificate {
+							for der := range CertificateList(c.Message()).All() {
+								seen += len(der)
+							}
+						}
+					}
+				}
+			}
+		}
+		run()
+		if seen != 1500+1200+2500 || c.Fault.Field != FaultMessageOrder {
+			t.Fatalf("pieces of %d: %d bytes of certificates, %v", size, seen, c.Fault)
+		}
+		if got := testing.AllocsPerRun(100, run); got != 0 {
+			t.Errorf("pieces of %d: %v allocations", size, got)
+		}
+	}
+}
+
 // A connection takes little memory, and most of it from the start.
 func TestConnMemory(t *testing.T) {
 	var bufs Buffers
@@ -73,18 +119,28 @@ func TestConnMemory(t *testing.T) {
 	}
 }
 
+// spare returns the memory of the buffers that are kept for use again.
+func spare(p *Buffers) (n int) {
+	for _, class := range p.free {
+		for _, b := range class {
+			n += cap(b)
+		}
+	}
+	return n
+}
+
 // What a sender claims costs nothing; only what it sends is held, and bounded.
 func TestHeld(t *testing.T) {
 	var bufs Buffers
 	c := Conn{Buffers: &bufs}
 	claim := record(RecordTypeHandshake, VersionTLS10, append([]byte{1, 0, 0xff, 0xff}, make([]byte, 10)...))
 	consume(&c, Client, claim)
-	if c.Held() > bufferSize {
+	if c.Held() > 2048 {
 		t.Errorf("%d bytes held for 10", c.Held())
 	}
 	c.Reset()
-	if c.Held() != 0 || len(bufs.free) != 1 {
-		t.Errorf("%d bytes held after Reset, %d buffers free", c.Held(), len(bufs.free))
+	if c.Held() != 0 || spare(&bufs) != 2048 {
+		t.Errorf("%d bytes held after Reset, %d free", c.Held(), spare(&bufs))
 	}
 	fat := records(VersionTLS10, clientHello(make([]uint16, 20000)), maxPlaintext)
 	consume(&c, Client, fat[:40000])
@@ -92,14 +148,16 @@ func TestHeld(t *testing.T) {
 		t.Errorf("%d bytes held for 40000", c.Held())
 	}
 	consume(&c, Client, fat[40000:])
-	if !c.HasClientHello || c.Held() != 0 || len(bufs.free) != 0 {
-		t.Errorf("%d bytes held, %d buffers free after a fat hello", c.Held(), len(bufs.free))
+	if !c.HasClientHello || c.Held() != 0 || spare(&bufs) > 2048+32<<10 {
+		t.Errorf("%d bytes held, %d free after a fat hello", c.Held(), spare(&bufs))
 	}
-	for range 2 * maxFree {
-		bufs.put(make([]byte, 0, bufferSize))
+	for range 1000 {
+		for size := 1 << 10; size <= 256<<10; size *= 2 {
+			bufs.put(make([]byte, 0, size))
+		}
 	}
-	if len(bufs.free) != maxFree {
-		t.Errorf("%d buffers free", len(bufs.free))
+	if spare(&bufs) != 256*2048+64*8192+8*32768 {
+		t.Errorf("%d bytes free", spare(&bufs))
 	}
 }
 

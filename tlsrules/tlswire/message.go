@@ -6,12 +6,17 @@ import "golang.org/x/crypto/cryptobyte"
 type HandshakeType uint8
 
 const (
-	TypeHelloRequest      HandshakeType = 0
-	TypeClientHello       HandshakeType = 1
-	TypeServerHello       HandshakeType = 2
-	TypeCertificate       HandshakeType = 11
-	TypeServerKeyExchange HandshakeType = 12
-	TypeServerHelloDone   HandshakeType = 14
+	TypeHelloRequest       HandshakeType = 0
+	TypeClientHello        HandshakeType = 1
+	TypeServerHello        HandshakeType = 2
+	TypeNewSessionTicket   HandshakeType = 4 // RFC 5077, Section 3.3
+	TypeCertificate        HandshakeType = 11
+	TypeServerKeyExchange  HandshakeType = 12
+	TypeCertificateRequest HandshakeType = 13
+	TypeServerHelloDone    HandshakeType = 14
+	TypeCertificateVerify  HandshakeType = 15
+	TypeClientKeyExchange  HandshakeType = 16
+	TypeCertificateStatus  HandshakeType = 22 // RFC 6066, Section 8
 )
 
 const messageHeaderLen = 4
