@@ -102,6 +102,7 @@ type Limits struct {
 	Buffered      int // all connections together
 	PerConnection int
 	Hello         int
+	Sessions      int // remembered
 	Decide        time.Duration
 }
 

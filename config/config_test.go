@@ -53,7 +53,7 @@ func defaults() settings {
 			Undecided: tlsrules.Reset, Overload: tlsrules.Drop, MPTCP: MPTCPStrip, Midstream: MidstreamAccept,
 		},
 		Limits: Limits{
-			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10,
+			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536,
 			Hello: 64 << 10, Decide: 30 * time.Second,
 		},
 		Log: Log{Events: "-", Stats: time.Minute},
@@ -71,6 +71,7 @@ per_connection = "0KiB"
 hello = "0B"
 decide = "0s"
 half_open = 0
+sessions = 0
 [log]
 stats = 0`,
 		"written out, as POLICY.md has them": `
@@ -103,6 +104,7 @@ per_connection = "96KiB"
 hello       = "64KiB"
 decide      = "30s"
 half_open   = 65536
+sessions    = 65536
 [log]
 events = "-"
 stats  = "60s"`,
@@ -132,18 +134,18 @@ func TestSettings(t *testing.T) {
 		{"[intercept]\nports = [443, \"8000-8100\"]", func(s *settings) {
 			s.Intercept.Ports = []nfq.PortRange{{First: 443, Last: 443}, {First: 8000, Last: 8100}}
 		}},
-		{`default = { action = "drop", mode = "Observe", not_tls = "reset", malformed = "drop", ambiguous = "accept", mptcp = "refuse", midstream = "inspect", undecided = "accept", overload = "reset" }`, func(s *settings) {
+		{`default = { action = "drop", mode = "Observe", not_tls = "reset", malformed = "drop", ambiguous = "accept", mptcp = "refuse", midstream = "inspect", undecided = "accept", overload = "reset", grace = "36h" }`, func(s *settings) {
 			s.Default = Default{
 				Action: tlsrules.Drop, Observe: true, NotTLS: tlsrules.Reset, Malformed: tlsrules.Drop, Ambiguous: tlsrules.Accept,
-				MPTCP: MPTCPRefuse, Midstream: MidstreamInspect, Undecided: tlsrules.Accept, Overload: tlsrules.Reset,
+				MPTCP: MPTCPRefuse, Midstream: MidstreamInspect, Undecided: tlsrules.Accept, Overload: tlsrules.Reset, Grace: 36 * time.Hour,
 			}
 		}},
 		{`default = { mptcp = "accept", midstream = "reset" }`, func(s *settings) {
 			s.Default.MPTCP, s.Default.Midstream = MPTCPAccept, MidstreamReset
 		}},
 		{`default.midstream = "drop"`, func(s *settings) { s.Default.Midstream = MidstreamDrop }},
-		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s" }`, func(s *settings) {
-			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second}
+		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10 }`, func(s *settings) {
+			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10}
 		}},
 		{`log = { events = "/var/log/tlsgate.json", stats = "5s" }`, func(s *settings) { s.Log = Log{"/var/log/tlsgate.json", 5 * time.Second} }},
 	} {

@@ -186,6 +186,7 @@ func readLimits(t *table) Limits {
 		Buffered:      t.size("buffered", 256<<20),
 		PerConnection: t.size("per_connection", 96<<10),
 		Hello:         t.size("hello", 64<<10),
+		Sessions:      orDefault(t.integer("sessions", 0, 1<<24), 65536),
 		Decide:        t.duration("decide", 30*time.Second),
 	}
 	l.HalfOpen = orDefault(t.integer("half_open", 0, most), min(65536, l.Connections))

@@ -47,6 +47,7 @@ func sections(c *config.Config) []section {
 			{"connections", c.Limits.Connections}, {"buffered", c.Limits.Buffered},
 			{"per_connection", c.Limits.PerConnection}, {"hello", c.Limits.Hello},
 			{"decide", c.Limits.Decide.String()}, {"half_open", c.Limits.HalfOpen},
+			{"sessions", c.Limits.Sessions},
 		}},
 		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
 	}

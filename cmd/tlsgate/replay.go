@@ -45,6 +45,7 @@ func newReplayCommand() *cobra.Command {
 
 func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []string) (err error) {
 	cfg := replay.Config{Engine: engineConfig(c, 1), VerifyChecksums: o.checksums}
+	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions)
 	var finish func() error
 	if o.json {
 		log := events.New(cmd.OutOrStdout())

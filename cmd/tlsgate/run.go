@@ -173,6 +173,7 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	sessions := engine.NewSessions(c.Limits.Sessions)
 	for i := range n {
 		q, err := nfq.Open(nfq.Config{
 			Number:     c.Queue.Number + uint16(i),
@@ -185,6 +186,7 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 		}
 		settings := engineConfig(c, n)
 		settings.Marks = marks
+		settings.Sessions = sessions
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()
 		settings.Inject = func(ip []byte, ifindex uint32) error {
@@ -330,6 +332,7 @@ func engineConfig(c *config.Config, n int) engine.Config {
 			Hello:         c.Limits.Hello,
 			Decide:        c.Limits.Decide,
 		},
+		Grace:   c.Default.Grace,
 		Lossy:   c.Queue.FailOpen,
 		Offload: c.Intercept.Offload,
 	}

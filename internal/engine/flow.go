@@ -91,6 +91,7 @@ func (e *Engine) release(f *flow) {
 	f.sum.records, f.sum.phase, f.sum.sawTLS = ins.tls.Records, ins.tls.Phase, ins.sawTLS()
 	f.sum.later = laterOf(&ins.tls)
 	ins.tls.Reset()
+	ins.facts = tlsrules.Facts{}
 	ins.judgement = tlsrules.Judgement{}
 	ins.decision = tlsrules.Decision{}
 	ins.resumption = resumption{}

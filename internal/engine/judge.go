@@ -96,6 +96,7 @@ func packets(c *conntrack.Conn[flow]) uint64 {
 func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	f := &c.Value
 	if f.said || f.complete {
+		e.remember(c)
 		e.stopClock(c)
 		e.tellTLS(c)
 	}

@@ -159,10 +159,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 			e.abbreviated(f)
 			e.allSaid(c) // a resumed handshake has no ServerHelloDone
 		}
-		if t.HandshakeDone {
-			f.complete = true
-			e.remember(c)
-		}
+		f.complete = f.complete || t.HandshakeDone
 	case tlswire.Message:
 		if !e.message(c) {
 			return
@@ -215,8 +212,15 @@ func (e *Engine) message(c *conntrack.Conn[flow]) bool {
 			facts.Never.Add(tlsrules.StageCertificate)
 			e.allSaid(c)
 		}
-	case tlswire.TypeServerKeyExchange:
+	case tlswire.TypeNewSessionTicket:
+		e.abbreviated(f)
+		if ticket, ok := tlswire.ParseSessionTicket(t.Message()); ok {
+			f.ticketGiven(ticket.Ticket)
+		}
+	case tlswire.TypeServerKeyExchange, tlswire.TypeCertificate:
+		f.full()
 	case tlswire.TypeServerHelloDone:
+		f.full()
 		e.allSaid(c)
 	default:
 		return false

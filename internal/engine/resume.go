@@ -69,7 +69,6 @@ func (e *Engine) answered(c *conntrack.Conn[flow]) {
 		e.resumed(f, e.cfg.Sessions.find(serverOf(f.server(), byClient, clientKey(f.client(), h.ServerName)), e.now))
 	case s.TLS13():
 		f.ins.facts.Resumed = tlsrules.ResumedNo
-		e.remember(c)
 	case echoed:
 		e.resumed(f, e.asksFor(f))
 	case !ticket || len(h.SessionID) > 0:
@@ -149,14 +148,14 @@ func (f *flow) ticketGiven(ticket []byte) {
 	}
 }
 
-// remember keeps the sessions that a connection has begun, once its handshake
-// is done and the policy has not refused it. A resumed one hands on what is
+// remember keeps the sessions that a connection has begun, which the policy has
+// not refused, once its handshake is done. A resumed one hands on what is
 // known of it to a new ticket. In TLS 1.3, where a connection may be left to the
 // kernel before its handshake is done, the ServerHello is enough.
 func (e *Engine) remember(c *conntrack.Conn[flow]) {
 	f := &c.Value
 	r, s := &f.ins.resumption, &f.ins.tls.ServerHello
-	if e.cfg.Sessions == nil || r.kept || f.phase == refused {
+	if e.cfg.Sessions == nil || r.kept || !f.ins.tls.HandshakeDone && !(f.ins.tls.HasServerHello && s.TLS13()) {
 		return
 	}
 	r.kept = true

@@ -34,6 +34,7 @@ type tlsPart struct {
 	JA3             *ja3             `json:"ja3,omitempty"`
 	JA3S            *ja3             `json:"ja3s,omitempty"`
 	JA4             string           `json:"ja4,omitempty"`
+	SessionResumed  *bool            `json:"session_resumed,omitempty"`
 	ClientALPNs     []string         `json:"client_alpns,omitempty"`
 	ServerALPNs     []string         `json:"server_alpns,omitempty"`
 	ClientHandshake *clientHandshake `json:"client_handshake,omitempty"`
@@ -91,6 +92,7 @@ type ours struct {
 	Midstream    bool                         `json:"midstream,omitempty"`
 	Offloaded    bool                         `json:"offloaded"`
 	Diagnosis    *diagnosis                   `json:"diagnosis,omitempty"`
+	sessionPart
 	details
 	later
 }
@@ -110,14 +112,14 @@ type diagnosis struct {
 
 func tlsEvent(r *engine.Report) *event {
 	e := connection(r, "tls")
-	e.TLS = handshake(r.TLS)
+	e.TLS = handshake(r)
 	e.Ours = gate(r)
 	return e
 }
 
 func dropEvent(r *engine.Report) *event {
 	e := connection(r, "drop")
-	e.TLS = handshake(r.TLS)
+	e.TLS = handshake(r)
 	e.Ours = gate(r)
 	return e
 }
@@ -152,13 +154,15 @@ func timestamp(ns int64) string {
 }
 
 // handshake tells what the hellos said; nil when no ClientHello was seen.
-func handshake(c *tlswire.Conn) *tlsPart {
+func handshake(r *engine.Report) *tlsPart {
+	c := r.TLS
 	if c == nil || !c.HasClientHello {
 		return nil
 	}
 	h := &c.ClientHello
 	part := &tlsPart{
-		SNI: string(h.ServerName),
+		SessionResumed: resumed(r),
+		SNI:            string(h.ServerName),
 		ClientHandshake: &clientHandshake{
 			Version: suites.VersionName(h.LegacyVersion),
 			Ciphers: list(h.CipherSuites), Exts: list(h.Extensions), SigAlgs: h.SignatureAlgorithms,
@@ -194,7 +198,7 @@ func list(numbers []uint16) []uint16 {
 // gate tells what the firewall made of the connection.
 func gate(r *engine.Report) *ours {
 	d := &r.Decision
-	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed}
+	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed, sessionPart: sessionOf(r)}
 	if d.Decided {
 		o.Verdict = d.Action.String()
 		o.Stage = d.Stage.String()

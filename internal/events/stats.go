@@ -64,9 +64,11 @@ func statsEvent(s *Stats) *event {
 			Conns: map[string]uint64{
 				"open": e.Connections, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
 				"accepted": e.Accepted, "refused": e.Refused, "observed": e.Observed, "offloaded": e.Offloaded,
+				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
+				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
 			},
-			Memory: map[string]uint64{"buffered": e.Buffered},
+			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions},
 			Events: map[string]uint64{"lost": s.Lost},
 		},
 	}
