@@ -22,8 +22,8 @@ type Facts struct {
 
 	// StageSYN. Source sent the SYN. An interface without a name is one that
 	// cannot be known: there is none, or a capture does not tell.
-	Source, Destination       netip.Addr
 	SourcePort, Port          uint16
+	Source, Destination       netip.Addr
 	InInterface, OutInterface string
 
 	// StageFirstBytes. The zero Protocol is not known yet. Via is how TLS
@@ -32,8 +32,8 @@ type Facts struct {
 	Via      via.Kinds
 	// Contains has a bit for each pattern of Policy.Patterns that has been found
 	// in cleartext, at whatever stage. ContainsOver: no more will be searched.
-	Contains     uint64
 	ContainsOver bool
+	Contains     uint64
 
 	// StageClientHello and StageServerHello. A HelloRetryRequest is not a
 	// ServerHello yet.
@@ -51,15 +51,15 @@ type Facts struct {
 	Group        uint16
 	GroupSettled bool
 
+	// DHBits is the size of the prime of a finite-field Diffie-Hellman exchange,
+	// zero until it is known. When GroupSettled it will not be known any more.
+	DHBits int
+
 	// StageCertificate: the server's chain as sent, the leaf first, or that of
 	// the session resumed; empty where none was sent. CertExpired: the leaf is
 	// not valid at the time.
 	Chain       []*certs.Certificate
 	CertExpired bool
-
-	// DHBits is the size of the prime of a finite-field Diffie-Hellman exchange,
-	// zero until it is known. When GroupSettled it will not be known any more.
-	DHBits int
 
 	// Renegotiates is set once one of the sides has begun a renegotiation.
 	Renegotiates bool

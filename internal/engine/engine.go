@@ -32,6 +32,7 @@ type Engine struct {
 	now     int64
 	// graceEnds is when the time of grace is over, 0 before it has begun.
 	graceEnds int64
+	limits    tlswire.Limits
 	buffers   tlswire.Buffers
 	rep       Report
 	alerts    [4]AlertSeen
@@ -44,6 +45,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	cfg = cfg.withDefaults()
 	e := &Engine{cfg: cfg, policy: policy}
 	e.budget.Max = cfg.Limits.Buffered
+	e.limits.Hello = cfg.Limits.Hello
 	e.table = conntrack.New(conntrack.Config{
 		Connections: cfg.Limits.Connections,
 		HalfOpen:    cfg.Limits.HalfOpen,

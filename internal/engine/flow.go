@@ -73,7 +73,7 @@ func (e *Engine) inspection() *inspection {
 		return ins
 	}
 	ins := &inspection{}
-	ins.tls.Limits.Hello = e.cfg.Limits.Hello
+	ins.tls.Limits = &e.limits
 	ins.tls.Buffers = &e.buffers
 	return ins
 }

@@ -3,7 +3,7 @@ package tlswire
 import "math/bits"
 
 // Limits bounds what one Conn keeps and how long it reads on. A zero field is
-// its default.
+// its default, and so is all of a nil Limits.
 type Limits struct {
 	Hello             int // body of any other handshake message, bytes; 64 KiB
 	Certificate       int // body of a Certificate or CertificateRequest, bytes; 192 KiB
@@ -17,10 +17,20 @@ const (
 )
 
 func (l *Limits) message(t HandshakeType) int {
-	if t == TypeCertificate || t == TypeCertificateRequest { // the names of all authorities can be as long
+	switch {
+	case l == nil:
+		return (&Limits{}).message(t)
+	case t == TypeCertificate, t == TypeCertificateRequest: // the names of all authorities can be as long
 		return orDefault(l.Certificate, defaultCertificate)
 	}
 	return orDefault(l.Hello, defaultHello)
+}
+
+func (l *Limits) recordsPerMessage() int {
+	if l == nil {
+		return defaultRecordsPerMessage
+	}
+	return orDefault(l.RecordsPerMessage, defaultRecordsPerMessage)
 }
 
 func orDefault(n, def int) int {

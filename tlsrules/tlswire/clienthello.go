@@ -30,8 +30,8 @@ type ClientHello struct {
 	SignatureAlgorithms []uint16
 	ECPointFormats      []byte
 
-	Length  int // of the message, header included, bytes
-	Records int // it came in; 0 if not read by a Conn, or SSLv2
+	Length  int32 // of the message, header included, bytes
+	Records int32 // it came in; 0 if not read by a Conn, or SSLv2
 
 	SessionTicketLength    uint16 // bytes; 0 with HasSessionTicket asks for a new ticket
 	RecordSizeLimit        uint16 // RFC 8449; 0 is none
@@ -156,9 +156,10 @@ func (h *ClientHello) reserve() {
 
 func (h *ClientHello) parse(body []byte) Fault {
 	h.reserve()
-	h.Length = messageHeaderLen + len(body)
+	length := messageHeaderLen + len(body)
+	h.Length = int32(length)
 	s := cryptobyte.String(body)
-	at := func(f FaultField) Fault { return Fault{f, messageHeaderLen + len(body) - len(s)} }
+	at := func(f FaultField) Fault { return faultAt(f, length-len(s)) }
 
 	var field cryptobyte.String
 	if !s.ReadUint16(&h.LegacyVersion) {
@@ -187,7 +188,7 @@ func (h *ClientHello) parse(body []byte) Fault {
 	if !s.ReadUint16LengthPrefixed(&extensions) || !s.Empty() {
 		return at(FaultExtensions)
 	}
-	start := h.Length - len(extensions)
+	start := length - len(extensions)
 	var fault Fault
 	h.words, fault = appendExtensions(h.words, extensions, start)
 	if !fault.OK() {
@@ -195,12 +196,12 @@ func (h *ClientHello) parse(body []byte) Fault {
 	}
 	h.Extensions = h.words[len(h.CipherSuites):len(h.words):len(h.words)]
 	for !extensions.Empty() {
-		offset := h.Length - len(extensions)
+		offset := length - len(extensions)
 		var id uint16
 		extensions.ReadUint16(&id)
 		extensions.ReadUint16LengthPrefixed(&field)
 		if f := h.extension(id, field, extensions.Empty()); f != FaultNone {
-			return Fault{f, offset}
+			return faultAt(f, offset)
 		}
 	}
 	return Fault{}

@@ -70,7 +70,7 @@ func TestParseClientHello(t *testing.T) {
 		RenegotiationInfo:    true,
 		ExtendedMasterSecret: true,
 		StatusRequest:        true,
-		Length:               len(chromeHello()),
+		Length:               int32(len(chromeHello())),
 	}
 	if diff := cmp.Diff(want, got, compareFacts); diff != "" {
 		t.Errorf("hello differs (-want +got):\n%s", diff)
@@ -116,7 +116,7 @@ func TestSplitHello(t *testing.T) {
 			for i, next := range []cut{whole, oneByte, func(n int) int { return r.IntN(n) }, func(int) int { return r.IntN(7) }} {
 				var c Conn
 				tell(t, &c, []flight{{Client, stream}}, next)
-				want.Records = (len(msg) + size - 1) / size
+				want.Records = int32((len(msg) + size - 1) / size)
 				if diff := cmp.Diff(want, c.ClientHello, compareFacts); diff != "" {
 					t.Fatalf("%s, records of %d, cut %d (-want +got):\n%s", name, size, i, diff)
 				}
@@ -167,7 +167,7 @@ func TestMalformedHello(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var h ClientHello
-			if got := ParseClientHello(tt.msg, &h); got.Field != tt.want || got.Offset >= len(tt.msg) {
+			if got := ParseClientHello(tt.msg, &h); got.Field != tt.want || int(got.Offset) >= len(tt.msg) {
 				t.Errorf("got %v at %d, want %v", got.Field, got.Offset, tt.want)
 			}
 		})

@@ -30,8 +30,9 @@ func (s Status) String() string { return name(statusNames[:], uint8(s)) }
 // its memory; what it keeps of packets it copies.
 type Conn struct {
 	// Limits and Buffers may be set before the first Consume and survive
-	// Reset. Without Buffers, those of messages in pieces are allocated.
-	Limits  Limits
+	// Reset; many Conns may share them. Without Buffers, those of messages
+	// in pieces are allocated.
+	Limits  *Limits
 	Buffers *Buffers
 
 	Protocol Protocol // by the first bytes of the side that spoke first
@@ -302,7 +303,7 @@ func (c *Conn) record(from Side) Status {
 	h := Header{
 		Type:    ContentType(s.head[0]),
 		Version: uint16(s.head[1])<<8 | uint16(s.head[2]),
-		Length:  int(s.head[3])<<8 | int(s.head[4]),
+		Length:  uint16(s.head[3])<<8 | uint16(s.head[4]),
 	}
 	if f := c.check(from, h); !f.OK() {
 		return c.fail(s, f)
@@ -310,7 +311,7 @@ func (c *Conn) record(from Side) Status {
 	h.Content, h.Inferred = c.content(from, h)
 	c.Header[from] = h
 	c.Records[from].count(h.Type)
-	s.left = uint16(h.Length)
+	s.left = h.Length
 	switch {
 	case h.Content == AlertContent && (s.protected || h.Inferred):
 		s.body = bodyEncryptedAlert
@@ -328,7 +329,7 @@ func (c *Conn) record(from Side) Status {
 		s.body = bodyOpaque
 	}
 	if s.body == bodyHandshake && s.messageLen > 0 {
-		if s.records++; int(s.records) > orDefault(c.Limits.RecordsPerMessage, defaultRecordsPerMessage) {
+		if s.records++; int(s.records) > c.Limits.recordsPerMessage() {
 			return c.fail(s, Fault{FaultTooManyRecords, 0})
 		}
 	}
@@ -347,7 +348,7 @@ func (c *Conn) check(from Side, h Header) Fault {
 		return Fault{FaultRecordType, 0}
 	case h.Version > maxRecordVersion, c.Version != 0 && h.Version>>8 != 3:
 		return Fault{FaultRecordVersion, 1}
-	case h.Length > limit, h.Length == 0 && h.Type != RecordTypeApplicationData:
+	case int(h.Length) > limit, h.Length == 0 && h.Type != RecordTypeApplicationData:
 		return Fault{FaultRecordLength, 3}
 	case s.protected:
 		return Fault{}

@@ -83,7 +83,7 @@ func TestSSLv2Hello(t *testing.T) {
 	c, _ := checkSplits(t, flights)
 	h := &c.ClientHello
 	if !h.SSLv2 || h.LegacyVersion != VersionTLS12 || !slices.Equal(h.CipherSuites, []uint16{0xc02f, 0x2f}) ||
-		h.Random != [32]byte(append(make([]byte, 16), bytes.Repeat([]byte{7}, 16)...)) || h.Length != len(flights[0].data)-2 {
+		h.Random != [32]byte(append(make([]byte, 16), bytes.Repeat([]byte{7}, 16)...)) || int(h.Length) != len(flights[0].data)-2 {
 		t.Errorf("got %+v", h)
 	}
 	if c.Version != VersionTLS12 || c.LastMessage.Type != TypeServerHello {

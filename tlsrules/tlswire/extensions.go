@@ -46,12 +46,12 @@ func appendExtensions(ids []uint16, list cryptobyte.String, offset int) ([]uint1
 		var id uint16
 		var data cryptobyte.String
 		if !list.ReadUint16(&id) || !list.ReadUint16LengthPrefixed(&data) {
-			return ids, Fault{FaultExtensions, at}
+			return ids, faultAt(FaultExtensions, at)
 		}
 		ids = append(ids, id)
 	}
 	if duplicate(ids[first:]) {
-		return ids, Fault{FaultDuplicateExtension, offset}
+		return ids, faultAt(FaultDuplicateExtension, offset)
 	}
 	return ids, Fault{}
 }

@@ -112,8 +112,10 @@ type Fault struct {
 	// Offset is where the broken field begins: from the first byte of the
 	// handshake message's header, or of the record's header if Field is a
 	// RecordFault.
-	Offset int
+	Offset int32
 }
+
+func faultAt(f FaultField, offset int) Fault { return Fault{f, int32(offset)} }
 
 // OK reports whether there is no fault.
 func (f Fault) OK() bool { return f.Field == FaultNone }

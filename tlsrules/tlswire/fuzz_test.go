@@ -19,7 +19,7 @@ func FuzzParseClientHello(f *testing.F) {
 		ParseClientHello(clientHello(nil, ext{extensionSessionTicket, []byte("old")}, identities(2, []byte("a"), []byte("b"))), &used)
 		ParseClientHello(chromeHello(), &used)
 		a, b := ParseClientHello(msg, &fresh), ParseClientHello(msg, &used)
-		if a != b || a.Offset > len(msg) {
+		if a != b || int(a.Offset) > len(msg) {
 			t.Fatalf("%v, %v of %d bytes", a, b, len(msg))
 		}
 		if a.OK() {
@@ -62,7 +62,7 @@ func FuzzParseServerHello(f *testing.F) {
 		var fresh, used ServerHello
 		ParseServerHello(serverHello(VersionTLS12, 0xc02f, ext{extensionALPN, []byte("\x00\x03\x02h2")}), &used)
 		a, b := ParseServerHello(msg, &fresh), ParseServerHello(msg, &used)
-		if a != b || a.Offset > len(msg) {
+		if a != b || int(a.Offset) > len(msg) {
 			t.Fatalf("%v, %v of %d bytes", a, b, len(msg))
 		}
 		if a.OK() && (fresh.CipherSuite != used.CipherSuite || string(fresh.ALPN) != string(used.ALPN) || !cmp.Equal(len(fresh.Extensions), len(used.Extensions))) {

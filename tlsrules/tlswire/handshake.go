@@ -90,7 +90,7 @@ func (c *Conn) collect(s *side, data []byte) {
 func (s *side) messageHeader() MessageHeader {
 	return MessageHeader{
 		Type:   HandshakeType(s.message[0]),
-		Length: int(s.message[1])<<16 | int(s.message[2])<<8 | int(s.message[3]),
+		Length: int32(s.message[1])<<16 | int32(s.message[2])<<8 | int32(s.message[3]),
 	}
 }
 
@@ -127,10 +127,10 @@ func (c *Conn) beginMessage(from Side) Fault {
 	if !c.inOrder(from, m) {
 		return Fault{FaultMessageOrder, 0}
 	}
-	if m.Length > c.Limits.message(m.Type) {
+	if int(m.Length) > c.Limits.message(m.Type) {
 		return Fault{FaultMessageTooLong, 1}
 	}
-	read := 0
+	read := int32(0)
 	switch m.Type {
 	case TypeClientHello, TypeServerHello, TypeCertificate, TypeServerKeyExchange, TypeCertificateRequest, TypeNewSessionTicket:
 		read = m.Length
@@ -249,7 +249,7 @@ func (c *Conn) helloSSLv2(from Side, b []byte) (int, Status) {
 		return len(b), NeedMore
 	}
 	f := c.ClientHello.parseSSLv2(s.buf)
-	c.LastMessage = MessageHeader{TypeClientHello, len(s.buf)}
+	c.LastMessage = MessageHeader{TypeClientHello, int32(len(s.buf))}
 	c.Buffers.put(s.buf)
 	s.buf = nil
 	if !f.OK() {

@@ -48,7 +48,7 @@ func (c *Conn) heartbeat(from Side, b []byte) (int, Status) {
 	if s.headLen < heartbeatHeaderLen && s.left > 0 {
 		return n, NeedMore
 	}
-	c.Heartbeats.count(s.head[:s.headLen], c.Header[from].Length)
+	c.Heartbeats.count(s.head[:s.headLen], int(c.Header[from].Length))
 	s.headLen = 0
 	s.body = bodyOpaque
 	return n, NeedMore

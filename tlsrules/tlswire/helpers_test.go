@@ -182,7 +182,7 @@ func tell(t testing.TB, c *Conn, flights []flight, next cut) story {
 					t.Fatalf("Consume(%v, %d bytes) consumed nothing: %v", f.from, len(piece), st)
 				}
 				if body := c.Message(); body != nil {
-					if st != Message || len(body) != c.LastMessage.Length {
+					if st != Message || len(body) != int(c.LastMessage.Length) {
 						t.Fatalf("a body of %d bytes with %v of %d", len(body), st, c.LastMessage.Length)
 					}
 					s.Bodies = append(s.Bodies, fmt.Sprintf("%08x", crc32.ChecksumIEEE(body)))

@@ -45,7 +45,7 @@ func TestNoAllocs(t *testing.T) {
 		if got := testing.AllocsPerRun(100, run); got != 0 {
 			t.Errorf("%s: %v allocations", name, got)
 		}
-		if !c.HandshakeDone || c.ClientHello.Length != len(first)-recordHeaderLen {
+		if !c.HandshakeDone || int(c.ClientHello.Length) != len(first)-recordHeaderLen {
 			t.Fatalf("%s: not read: %v", name, c.Fault)
 		}
 	}
@@ -174,7 +174,7 @@ func TestLimits(t *testing.T) {
 		{"records_fit", Limits{RecordsPerMessage: (len(msg) + 9) / 10}, FaultNone},
 		{"too_many_records", Limits{RecordsPerMessage: (len(msg)+9)/10 - 1}, FaultTooManyRecords},
 	} {
-		c := Conn{Limits: tt.limits}
+		c := Conn{Limits: &tt.limits}
 		consume(&c, Client, records(VersionTLS10, msg, 10))
 		if c.Fault.Field != tt.want || c.HasClientHello != (tt.want == FaultNone) {
 			t.Errorf("%s: got %v, want %v", tt.name, c.Fault.Field, tt.want)

@@ -24,7 +24,7 @@ const messageHeaderLen = 4
 // A MessageHeader is the header of a handshake message that passed in clear.
 type MessageHeader struct {
 	Type   HandshakeType
-	Length int // of the body, bytes
+	Length int32 // of the body, bytes
 }
 
 // messageBody strips the header of a whole handshake message.

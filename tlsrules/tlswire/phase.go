@@ -43,7 +43,7 @@ func (c *Conn) content(from Side, h Header) (content Content, inferred bool) {
 	case RecordTypeHeartbeat:
 		content = Heartbeat
 		if c.sides[from].protected {
-			c.encryptedHeartbeat(from, h.Length)
+			c.encryptedHeartbeat(from, int(h.Length))
 		}
 	case RecordTypeApplicationData:
 		switch {
@@ -52,9 +52,9 @@ func (c *Conn) content(from Side, h Header) (content Content, inferred bool) {
 		case c.Version < VersionTLS13:
 			content = ApplicationData
 		case c.plays(from, Client):
-			content, inferred = c.clientContent(from, h.Length), true
+			content, inferred = c.clientContent(from, int(h.Length)), true
 		default:
-			content, inferred = c.serverContent(from, h.Length), true
+			content, inferred = c.serverContent(from, int(h.Length)), true
 		}
 	}
 	if content == ApplicationData {

@@ -77,7 +77,7 @@ func (c Content) String() string { return name(contentNames[:], uint8(c)) }
 
 // A Header is a record's header and what its body is.
 type Header struct {
-	Length  int // of the body, at most 16384 + 2048
+	Length  uint16 // of the body, at most 16384 + 2048
 	Version uint16
 	Type    ContentType
 	Content Content

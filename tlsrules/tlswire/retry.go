@@ -9,7 +9,7 @@ func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	if f := c.ClientHello.parse(data); !f.OK() {
 		return f
 	}
-	c.ClientHello.Records = int(c.sides[from].records)
+	c.ClientHello.Records = int32(c.sides[from].records)
 	c.ClientHello.prints.answer = asked && c.HasClientHello
 	switch {
 	case asked:

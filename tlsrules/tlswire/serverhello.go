@@ -72,7 +72,7 @@ func (h *ServerHello) parse(body []byte) Fault {
 	h.clear()
 	h.Length = messageHeaderLen + len(body)
 	s := cryptobyte.String(body)
-	at := func(f FaultField) Fault { return Fault{f, messageHeaderLen + len(body) - len(s)} }
+	at := func(f FaultField) Fault { return faultAt(f, messageHeaderLen+len(body)-len(s)) }
 
 	var field cryptobyte.String
 	if !s.ReadUint16(&h.LegacyVersion) {
@@ -107,7 +107,7 @@ func (h *ServerHello) parse(body []byte) Fault {
 		extensions.ReadUint16(&id)
 		extensions.ReadUint16LengthPrefixed(&field)
 		if f := h.extension(id, field); f != FaultNone {
-			return Fault{f, offset}
+			return faultAt(f, offset)
 		}
 	}
 	if h.Version>>8 < VersionSSL30>>8 {

@@ -9,7 +9,7 @@ import "golang.org/x/crypto/cryptobyte"
 func (h *ClientHello) parseSSLv2(msg []byte) Fault {
 	h.reserve()
 	h.SSLv2 = true
-	h.Length = len(msg)
+	h.Length = int32(len(msg))
 	s := cryptobyte.String(msg)
 	var typ uint8
 	var specsLen, sessionLen, challengeLen uint16
