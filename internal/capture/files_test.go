@@ -15,6 +15,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+	"github.com/klauspost/compress/zstd"
 )
 
 // ipv4 and ipv6 build IP packets that carry text.
@@ -87,6 +88,16 @@ func pcapOf(order binary.ByteOrder, magic uint32, link uint32, frames ...[]byte)
 		order.PutUint32(h[8:], uint32(len(f)))
 		order.PutUint32(h[12:], uint32(len(f)))
 		b = append(append(b, h...), f...)
+	}
+	return b
+}
+
+// modifiedPcap is a pcap file of the old format with longer packet headers.
+func modifiedPcap(order binary.ByteOrder, frames ...[]byte) []byte {
+	b := pcapOf(order, magicModified, linkRaw)
+	for _, f := range frames {
+		h := pcapOf(order, magicMicro, linkRaw, f)[24:][:16]
+		b = append(append(append(b, h...), 3, 0, 0, 0, 8, 0, 0, 0), f...)
 	}
 	return b
 }
@@ -168,6 +179,15 @@ func gzipped(b []byte) []byte {
 	return z.Bytes()
 }
 
+func zstandard(t testing.TB, b []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.EncodeAll(b, nil)
+}
+
 func save(t testing.TB, name string, b []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -194,7 +214,7 @@ func readAll(paths ...string) ([]Packet, uint64, error) {
 			} else if errors.Is(err, io.EOF) {
 				panic("an error that looks like the end")
 			}
-			return all, r.Skipped(), err
+			return all, r.Counts().Skipped, err
 		}
 		p.Data = bytes.Clone(p.Data)
 		all = append(all, p)

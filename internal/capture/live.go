@@ -187,7 +187,7 @@ func (r *Recorder) one() error {
 		return nil // seen when it was sent
 	}
 	held := min(n, len(in))
-	ip := untagged(swap(l.Protocol), in[:held])
+	ip := carried(swap(l.Protocol), in[:held])
 	if ip == nil {
 		return nil
 	}

@@ -6,11 +6,14 @@ import (
 )
 
 // Magic numbers, draft-ietf-opsawg-pcap, Section 4, and that of a format of the
-// same shape but for longer packet headers.
+// same shape but for longer packet headers, which old Linux distributions wrote.
 const (
 	magicMicro    = 0xa1b2c3d4
 	magicNano     = 0xa1b23c4d
 	magicModified = 0xa1b2cd34
+
+	recordHeader         = 16
+	recordHeaderModified = 24 // and an interface index, a protocol, a packet type
 )
 
 // pcap reads the packets of a pcap file.
@@ -18,11 +21,12 @@ type pcap struct {
 	in    *input
 	order binary.ByteOrder
 	unit  int64 // of the second part of a time stamp, in nanoseconds
+	head  uint32
 	link  uint16
 }
 
 func newPcap(in *input) (*pcap, error) {
-	p := &pcap{in: in}
+	p := &pcap{in: in, head: recordHeader}
 	magic, _ := in.Peek(4)
 	switch m := binary.LittleEndian.Uint32(magic); m {
 	case magicMicro, magicNano, magicModified:
@@ -36,7 +40,7 @@ func newPcap(in *input) (*pcap, error) {
 	case magicNano:
 		p.unit = 1
 	case magicModified:
-		return nil, fmt.Errorf("modified pcap (magic number %#x) is not supported", uint32(magicModified))
+		p.unit, p.head = 1000, recordHeaderModified
 	default:
 		return nil, errNotCapture
 	}
@@ -51,19 +55,22 @@ func newPcap(in *input) (*pcap, error) {
 	// behind the IP packet with all other padding.
 	p.link = uint16(p.order.Uint32(h[20:]))
 	if !supported(p.link) {
-		return nil, fmt.Errorf("link type %d is not supported", p.link)
+		return nil, linkError(p.link)
 	}
 	return p, nil
 }
 
 func (p *pcap) next(f *frame) error {
-	h, err := p.in.bytes(16)
+	h, err := p.in.bytes(p.head)
 	if err != nil {
 		return err
 	}
 	f.time = int64(p.order.Uint32(h))*1e9 + int64(p.order.Uint32(h[4:]))*p.unit
 	size, sent := p.order.Uint32(h[8:]), p.order.Uint32(h[12:])
-	f.link, f.truncated = p.link, size < sent
+	if size > maxPacket {
+		return tooLong(size)
+	}
+	f.link, f.sent = p.link, sent
 	f.data, err = p.in.rest(size)
 	return err
 }

@@ -10,21 +10,25 @@ import (
 
 // Block types, draft-ietf-opsawg-pcapng, Section 4. All others are passed over.
 const (
-	blockSection   = 0x0A0D0D0A
-	blockInterface = 1
-	blockPacket    = 2 // obsolete
-	blockSimple    = 3
-	blockEnhanced  = 6
+	blockSection    = 0x0A0D0D0A
+	blockInterface  = 1
+	blockPacket     = 2 // obsolete
+	blockSimple     = 3
+	blockStatistics = 5
+	blockEnhanced   = 6
 
 	byteOrderMagic = 0x1A2B3C4D
 )
 
-// Options of an interface description, draft-ietf-opsawg-pcapng, Section 4.2.
+// Options of an interface description, draft-ietf-opsawg-pcapng, Section 4.2, and
+// of interface statistics, Section 4.6.
 const (
 	optionEnd         = 0
 	optionName        = 2  // if_name
 	optionResolution  = 9  // if_tsresol
 	optionShift       = 14 // if_tsoffset
+	optionDropped     = 5  // isb_ifdrop
+	optionDroppedOS   = 7  // isb_osdrop
 	maxInterfaces     = 4096
 	maxInterfaceBlock = 256 << 10
 	maxInterfaceName  = 255
@@ -36,6 +40,8 @@ type pcapng struct {
 	order  binary.ByteOrder
 	ifaces []iface // of this section
 	last   int64   // time of the packet before
+	size   uint32  // of this block
+	drops  *uint64 // packets that the file says are missing from it
 }
 
 // iface is an interface of a section.
@@ -45,12 +51,13 @@ type iface struct {
 	snap       uint32
 	resolution byte  // if_tsresol as it stands
 	shift      int64 // if_tsoffset, seconds
+	dropped    uint64
 }
 
 var errBlock = errors.New("the lengths in a block contradict each other")
 
-func newPcapng(in *input) (*pcapng, error) {
-	p := &pcapng{in: in}
+func newPcapng(in *input, drops *uint64) (*pcapng, error) {
+	p := &pcapng{in: in, drops: drops}
 	h, err := in.rest(8)
 	if err == nil {
 		err = p.section([4]byte(h[4:]))
@@ -77,40 +84,39 @@ func (p *pcapng) next(f *frame) error {
 		if size < 12 || size%4 != 0 {
 			return errBlock
 		}
-		body := size - 12
-		switch kind {
+		p.size = size
+		switch body := size - 12; kind {
 		case blockEnhanced, blockPacket:
-			err = p.enhanced(kind, body, f)
+			return p.enhanced(kind, body, f)
 		case blockSimple:
-			err = p.simple(body, f)
+			return p.simple(body, f)
 		case blockInterface:
 			err = p.describe(body)
+		case blockStatistics:
+			err = p.statistics(body)
 		default:
 			err = p.in.skip(body)
 		}
 		if err == nil {
-			err = p.trailer(size)
+			err = p.trailer()
 		}
-		if err != nil || f.data != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// trailer reads the length at the end of a block, and leaves buf alone.
-func (p *pcapng) trailer(size uint32) error {
-	t, err := p.in.Peek(4)
-	if len(t) < 4 {
-		return ErrTruncated
+// trailer reads the length at the end of a block.
+func (p *pcapng) trailer() error {
+	t, err := p.in.rest(4)
+	if err == nil && !p.ends(t) {
+		err = errBlock
 	}
-	if err != nil {
-		return err
-	}
-	if p.order.Uint32(t) != size {
-		return errBlock
-	}
-	return p.in.skip(4)
+	return err
 }
+
+// ends reports whether t repeats the length of the block.
+func (p *pcapng) ends(t []byte) bool { return p.order.Uint32(t) == p.size }
 
 // section reads a section header, from its length on.
 func (p *pcapng) section(length [4]byte) error {
@@ -130,14 +136,14 @@ func (p *pcapng) section(length [4]byte) error {
 		return fmt.Errorf("pcapng version %d.%d is not supported", major, minor)
 	}
 	p.ifaces = p.ifaces[:0]
-	size := p.order.Uint32(length[:])
-	if size < 28 || size%4 != 0 {
+	p.size = p.order.Uint32(length[:])
+	if p.size < 28 || p.size%4 != 0 {
 		return errBlock
 	}
-	if err := p.in.skip(size - 28); err != nil {
+	if err := p.in.skip(p.size - 28); err != nil {
 		return err
 	}
-	return p.trailer(size)
+	return p.trailer()
 }
 
 // describe reads an interface description.
@@ -156,7 +162,23 @@ func (p *pcapng) describe(body uint32) error {
 		return err
 	}
 	i := iface{link: p.order.Uint16(b), snap: p.order.Uint32(b[4:]), resolution: 6}
-	for b = b[8:]; len(b) >= 4; {
+	err = p.options(b[8:], func(code uint16, v []byte) {
+		switch {
+		case code == optionName && len(v) <= maxInterfaceName:
+			i.name = string(v)
+		case code == optionResolution && len(v) == 1:
+			i.resolution = v[0]
+		case code == optionShift && len(v) == 8:
+			i.shift = int64(p.order.Uint64(v))
+		}
+	})
+	p.ifaces = append(p.ifaces, i)
+	return err
+}
+
+// options calls f with each option.
+func (p *pcapng) options(b []byte, f func(code uint16, value []byte)) error {
+	for len(b) >= 4 {
 		code, n := p.order.Uint16(b), int(p.order.Uint16(b[2:]))
 		padded := (n + 3) &^ 3
 		if code == optionEnd {
@@ -165,18 +187,37 @@ func (p *pcapng) describe(body uint32) error {
 		if b = b[4:]; padded > len(b) {
 			return errBlock
 		}
-		switch v := b[:n]; {
-		case code == optionName && n <= maxInterfaceName:
-			i.name = string(v)
-		case code == optionResolution && n == 1:
-			i.resolution = v[0]
-		case code == optionShift && n == 8:
-			i.shift = int64(p.order.Uint64(v))
-		}
+		f(code, b[:n])
 		b = b[padded:]
 	}
-	p.ifaces = append(p.ifaces, i)
 	return nil
+}
+
+// statistics reads how many packets of an interface the file lacks. They are
+// counted from its beginning, so the last block stands.
+func (p *pcapng) statistics(body uint32) error {
+	if body < 12 || body > maxInterfaceBlock {
+		return p.in.skip(body)
+	}
+	b, err := p.in.rest(body)
+	if err != nil {
+		return err
+	}
+	i, err := p.iface(p.order.Uint32(b))
+	if err != nil {
+		return err
+	}
+	dropped := uint64(0)
+	err = p.options(b[12:], func(code uint16, v []byte) {
+		if (code == optionDropped || code == optionDroppedOS) && len(v) == 8 {
+			dropped += p.order.Uint64(v)
+		}
+	})
+	if dropped > i.dropped {
+		*p.drops += dropped - i.dropped
+		i.dropped = dropped
+	}
+	return err
 }
 
 // enhanced reads an enhanced packet block, or the obsolete packet block, which
@@ -228,21 +269,24 @@ func (p *pcapng) simple(body uint32, f *frame) error {
 	return p.data(i, body-4, size, sent, f)
 }
 
-// data reads the bytes of a packet and passes over the body bytes of the block
-// that are left.
+// data reads the bytes of a packet, what is left of the body of its block, and the
+// length at the end.
 func (p *pcapng) data(i *iface, body, size, sent uint32, f *frame) error {
-	if size > body {
+	switch {
+	case size > body:
 		return errBlock
+	case size > maxPacket:
+		return tooLong(size)
 	}
-	b, err := p.in.rest(size)
+	b, err := p.in.rest(body + 4)
 	if err != nil {
 		return err
 	}
-	if b == nil {
-		b = []byte{}
+	if !p.ends(b[body:]) {
+		return errBlock
 	}
-	*f = frame{data: b, time: p.last, link: i.link, name: i.name, truncated: size < sent}
-	return p.in.skip(body - size)
+	*f = frame{data: b[:size:size], time: p.last, link: i.link, name: i.name, sent: sent}
+	return nil
 }
 
 func (p *pcapng) iface(index uint32) (*iface, error) {

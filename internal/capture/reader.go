@@ -1,25 +1,20 @@
 // Package capture reads and writes files of packets: pcap
 // (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), plain or
-// compressed with gzip, and records packets from the interfaces of this host.
-// What comes out, and what is written, are IP packets; the link layers that
-// tcpdump meets on Linux are taken off.
+// compressed with gzip or Zstandard, and records packets from the interfaces of
+// this host. What comes out, and what is written, are IP packets: link layers
+// and tunnels are taken off, and datagrams in fragments are put together.
 //
-// It does not know what is inside an IP packet beyond its length. Reading is
+// It does not know what is inside an IP packet that is no tunnel. Reading is
 // not pcapgo's, whose link types have eight bits (LINKTYPE_LINUX_SLL2, which
 // tcpdump -i any writes, has nine) and which files made for it can crash;
 // writing is.
 package capture
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/bits"
-	"os"
 	"strings"
 )
 
@@ -32,6 +27,7 @@ type Error struct {
 	Op     string // "open", "read", "create", "write", "record"
 	File   string // or interface
 	Packet uint64 // the number of the packet, from 1, being read; 0 before the first
+	Offset int64  // where in the file, not compressed, that packet or its block begins
 	Err    error
 }
 
@@ -39,7 +35,7 @@ func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "capture: %s %s: ", e.Op, e.File)
 	if e.Packet > 0 {
-		fmt.Fprintf(&b, "packet %d: ", e.Packet)
+		fmt.Fprintf(&b, "packet %d, offset %d: ", e.Packet, e.Offset)
 	}
 	b.WriteString(e.Err.Error())
 	return b.String()
@@ -74,16 +70,30 @@ type Packet struct {
 	Cut bool
 }
 
+// Counts says what became of the packets of all files so far that Next did not
+// give as they stand.
+type Counts struct {
+	Skipped   uint64 // not IP, or of a link type that is not read
+	Fragments uint64
+	Assembled uint64 // datagrams made of them, given as one packet each
+	Lost      uint64 // datagrams of which fragments are missing, cut or contradict each other
+	Dropped   uint64 // that the files say they lack: whoever recorded was too slow
+	Tunnelled uint64 // packets given without the tunnel they were in
+}
+
 // Reader reads the packets of files, one after the other, in memory bounded by
-// the largest packet. It is not safe for concurrent use.
+// the largest packet and by what is kept of fragments. It is not safe for
+// concurrent use, but for Position.
 type Reader struct {
-	paths   []string // still to be read, the one being read in front
-	file    io.Closer
-	source  source
-	frame   frame // the last one read
-	packet  uint64
-	skipped uint64
-	err     error
+	files     files
+	source    source
+	in        *input
+	frame     frame  // the last one read
+	packet    uint64 // of this file
+	fragments fragments
+	counts    Counts
+	refused   map[uint16]bool // link types of this file that were complained of
+	closed    bool
 }
 
 // source is one file: next fills f with a packet of any link type.
@@ -93,17 +103,17 @@ type source interface {
 
 // frame is a packet as the file has it.
 type frame struct {
-	data      []byte
-	time      int64
-	link      uint16 // LINKTYPE_
-	name      string
-	truncated bool
+	data []byte
+	sent uint32 // length on the wire
+	time int64
+	link uint16 // LINKTYPE_
+	name string
 }
 
-// Open opens files that are read in the order given. The first is opened and
-// its format checked at once, each other when it is reached.
+// Open opens files that are read in the order given; "-" is standard input. The
+// first is opened and its format checked at once, each other when it is reached.
 func Open(paths ...string) (*Reader, error) {
-	r := &Reader{paths: paths}
+	r := &Reader{files: files{paths: paths}}
 	if err := r.open(); err != nil && err != io.EOF {
 		return nil, err
 	}
@@ -112,169 +122,122 @@ func Open(paths ...string) (*Reader, error) {
 
 // open opens the file that comes next, or returns io.EOF.
 func (r *Reader) open() error {
-	if len(r.paths) == 0 {
-		return io.EOF
-	}
-	f, err := os.Open(r.paths[0])
+	f, err := r.files.open()
 	if err != nil {
-		return fail("open", r.paths[0], 0, err)
+		return err
 	}
-	if r.source, err = newSource(f); err != nil {
-		f.Close()
-		return fail("read", r.paths[0], 0, err)
+	r.in, r.packet, r.refused = newInput(f), 0, nil
+	if r.source, err = newSource(r.in, &r.counts.Dropped); err != nil {
+		err = fail("read", r.files.name, 0, err)
+		r.shut()
+		return err
 	}
-	r.file, r.packet = f, 0
 	return nil
 }
 
 // Next fills p with the next IP packet. Packets of other protocols are left
-// out. At the end of the last file it returns io.EOF, of which no other error is
-// a kind. After ErrTruncated it goes on with the file that follows; every other
-// error is final.
+// out. At the end of the last file it returns io.EOF, and once the Reader is
+// closed fs.ErrClosed, of which no other error is a kind. Every other error is
+// about one file: what came before it counts, and Next goes on with the packets
+// of the file that can still be found, or with the file that follows.
 func (r *Reader) Next(p *Packet) error {
-	for r.err == nil {
+	for {
+		if r.closed {
+			return fs.ErrClosed
+		}
 		if r.source == nil {
-			r.err = r.open()
-			continue
+			if err := r.open(); err != nil {
+				return err
+			}
 		}
 		f := &r.frame
 		*f = frame{}
 		err := r.source.next(f)
 		if err == io.EOF {
 			r.shut()
-			r.paths = r.paths[1:]
 			continue
 		}
 		r.packet++
-		if err == nil && !supported(f.link) {
-			err = fmt.Errorf("link type %d is not supported", f.link)
-		}
 		if err != nil {
-			err = fail("read", r.paths[0], r.packet, err)
-			if errors.Is(err, ErrTruncated) {
-				r.shut()
-				r.paths = r.paths[1:]
-				return err
-			}
-			r.err = err
-			break
+			err = r.fail(err)
+			r.shut()
+			return err
 		}
-		ip := network(f.link, f.data)
-		if ip == nil {
-			r.skipped++
+		if !supported(f.link) {
+			r.counts.Skipped++
+			if !r.refused[f.link] {
+				if r.refused == nil {
+					r.refused = map[uint16]bool{}
+				}
+				r.refused[f.link] = true
+				return r.fail(fmt.Errorf("%w, such packets are left out", linkError(f.link)))
+			}
 			continue
 		}
-		*p = Packet{Data: ip, Time: f.time, Interface: f.name, Cut: f.truncated && !whole(ip)}
-		return nil
+		if r.take(f, p) {
+			return nil
+		}
 	}
-	return r.err
 }
 
-// Skipped returns how many packets were left out because they are not IP.
-func (r *Reader) Skipped() uint64 { return r.skipped }
+func (r *Reader) fail(err error) error {
+	return &Error{Op: "read", File: r.files.name, Packet: r.packet, Offset: r.in.mark, Err: err}
+}
+
+// take makes a packet of a frame, and reports whether there is one to give.
+func (r *Reader) take(f *frame, p *Packet) bool {
+	ip := network(f.link, f.data)
+	if ip == nil {
+		r.counts.Skipped++
+		return false
+	}
+	cut := uint64(len(f.data)) < uint64(f.sent)
+	measured(ip, len(ip)+int(f.sent)-len(f.data))
+	for tunnels := 0; ; tunnels++ {
+		ip = r.fragments.add(ip, f.time, cut && !whole(ip))
+		if ip == nil {
+			return false
+		}
+		inner := tunnelled(ip, cut && !whole(ip))
+		if inner == nil || tunnels == maxTunnels {
+			break
+		}
+		if tunnels == 0 {
+			r.counts.Tunnelled++
+		}
+		ip = inner
+	}
+	*p = Packet{Data: ip, Time: f.time, Interface: f.name, Cut: cut && !whole(ip)}
+	return true
+}
+
+// Idle reports that the next packet has to be waited for, perhaps: nothing of it
+// is in memory yet.
+func (r *Reader) Idle() bool { return r.in == nil || r.in.idle() }
+
+// Counts returns the counters.
+func (r *Reader) Counts() Counts {
+	c, f := r.counts, &r.fragments
+	c.Fragments, c.Assembled, c.Lost = f.seen, f.given, f.lost+uint64(len(f.held))
+	return c
+}
+
+// Position returns how many bytes of how many were read of all files, as they
+// lie on the disk; total is 0 if one of them has no size. Safe for concurrent use.
+func (r *Reader) Position() (read, total int64) { return r.files.position() }
 
 // Close closes the file being read. Next returns an error from then on.
 func (r *Reader) Close() error {
+	r.closed = true
 	r.shut()
-	if r.err == nil {
-		r.err = fs.ErrClosed
-	}
 	return nil
 }
 
 // shut closes a file; what closing a file that was only read says is of no use.
 func (r *Reader) shut() {
-	if r.file != nil {
-		r.file.Close()
+	if r.in != nil {
+		r.in.close()
 	}
-	r.file, r.source = nil, nil
-}
-
-// newSource finds out what the file is by its first bytes.
-func newSource(file io.Reader) (source, error) {
-	in := &input{Reader: bufio.NewReaderSize(file, 64<<10)}
-	if magic, _ := in.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b { // RFC 1952, Section 2.3.1
-		z, err := gzip.NewReader(in.Reader)
-		if err != nil {
-			return nil, err
-		}
-		in.Reader = bufio.NewReaderSize(z, 64<<10)
-	}
-	magic, err := in.Peek(4)
-	switch {
-	case len(magic) == 0 && err == io.EOF:
-		return nil, errors.New("the file is empty")
-	case err != nil && err != io.EOF:
-		return nil, err
-	case len(magic) < 4:
-		return nil, errNotCapture
-	case binary.BigEndian.Uint32(magic) == blockSection:
-		return newPcapng(in)
-	}
-	return newPcap(in)
-}
-
-var (
-	errNotCapture = errors.New("neither pcap nor pcapng")
-	errHeader     = errors.New("the file ends in its header")
-)
-
-// headerError says of a file that ends too early that it has no packets.
-func headerError(err error) error {
-	if err == ErrTruncated {
-		return errHeader
-	}
-	return err
-}
-
-// maxPacket bounds the length of a packet, and so the memory one can take: more
-// than four times what tcpdump writes, twice the longest packet Linux makes.
-const maxPacket = 1 << 20
-
-// input reads a file in pieces.
-type input struct {
-	*bufio.Reader
-	buf []byte
-}
-
-// bytes returns the next n bytes, in buf, until it is called again. At the end
-// of the file it returns io.EOF, in the middle of the n bytes ErrTruncated.
-func (in *input) bytes(n uint32) ([]byte, error) {
-	if n > maxPacket {
-		return nil, fmt.Errorf("%d bytes in one piece, at most %d are read", n, maxPacket)
-	}
-	if int(n) > len(in.buf) {
-		in.buf = make([]byte, max(2048, 1<<bits.Len32(n-1)))
-	}
-	if _, err := io.ReadFull(in, in.buf[:n]); err != nil {
-		if err == io.ErrUnexpectedEOF {
-			err = ErrTruncated
-		}
-		return nil, err
-	}
-	return in.buf[:n], nil
-}
-
-// rest is bytes in the middle of something: the end of the file truncates it.
-func (in *input) rest(n uint32) ([]byte, error) {
-	b, err := in.bytes(n)
-	if err == io.EOF {
-		err = ErrTruncated
-	}
-	return b, err
-}
-
-// skip passes over n bytes in the middle of something.
-func (in *input) skip(n uint32) error {
-	for n > 0 {
-		k, err := in.Discard(int(min(n, 1<<30)))
-		n -= uint32(k)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			err = ErrTruncated
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	r.files.close()
+	r.in, r.source = nil, nil
 }

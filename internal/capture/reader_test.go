@@ -44,6 +44,23 @@ func TestLinkTypes(t *testing.T) {
 		{"null, little endian", 0, null(2, 0, 0, 0), four},
 		{"null, big endian", 0, null(0, 0, 0, 2), four},
 		{"loop", 108, null(0, 0, 0, 2), four},
+		{"PPP", 9, append([]byte{0xff, 3, 0, 0x21}, four...), four},
+		{"PPP, IPv6, without address and control", 9, append([]byte{0, 0x57}, six...), six},
+		{"PPP, one octet of protocol", 50, append([]byte{0x21}, four...), four},
+		{"PPP with direction", 204, append([]byte{1, 0xff, 3, 0, 0x21}, four...), four},
+		{"PPPoE without Ethernet", 51, append([]byte{0x11, 0, 0, 7, 0, 0, 0, 0x21}, four...), four},
+		{"PPPoE", 1, framed(t, ether(etherPPPoE), gopacket.Payload("\x11\x00\x00\x07\x00\x00\x00\x57"), gopacket.Payload(six)), six},
+		{"PPPoE in a VLAN", 1, framed(t, ether(layers.EthernetTypeDot1Q), vlan(etherPPPoE), gopacket.Payload("\x11\x00\x00\x07\x00\x00\x00\x21"), gopacket.Payload(four)), four},
+		{"MPLS", 1, framed(t, ether(etherMPLS), gopacket.Payload("\x00\x01\x01\x40"), gopacket.Payload(four)), four},
+		{"MPLS, three labels, IPv6", 1, framed(t, ether(etherMPLS), gopacket.Payload("\x00\x01\x00\x40\x00\x02\x00\x40\x00\x03\x01\x40"), gopacket.Payload(six)), six},
+		{"MPLS, a pseudowire", 1, framed(t, ether(etherMPLSOther), gopacket.Payload("\x00\x01\x01\x40\x00\x00\x00\x00"), gopacket.Payload(framed(t, ether(etherIPv4), gopacket.Payload(four)))), four},
+		{"MPLS, a pseudowire without a control word", 1, framed(t, ether(etherMPLS), gopacket.Payload("\x00\x01\x01\x40"), gopacket.Payload(framed(t, ether(etherIPv6), gopacket.Payload(six)))), six},
+		{"MPLS without Ethernet", 219, append([]byte{0, 1, 1, 64}, four...), four},
+		{"Cisco HDLC", 104, append([]byte{0x0f, 0, 8, 0}, four...), four},
+		{"provider backbone", 1, framed(t, ether(etherBackbone), gopacket.Payload("\x00\x00\x00\x01"), gopacket.Payload(framed(t, ether(etherIPv4), gopacket.Payload(four)))), four},
+		{"SNAP", 1, framed(t, &layers.Ethernet{SrcMAC: mac, DstMAC: mac, Length: 100}, gopacket.Payload("\xaa\xaa\x03\x00\x00\x00\x08\x00"), gopacket.Payload(four)), four},
+		{"nflog", 239, append([]byte{2, 0, 0, 1, 8, 0, 1, 0, 8, 0, 3, 0, byte(4 + len(four)), 0, 9, 0}, four...), four},
+		{"nflog, big endian", 239, append([]byte{2, 0, 0, 1, 0, 8, 0, 1, 8, 0, 3, 0, 0, byte(4 + len(four)), 0, 9}, four...), four},
 
 		{"ARP", 1, framed(t, ether(layers.EthernetTypeARP), gopacket.Payload("arp")), nil},
 		{"802.3", 1, framed(t, &layers.Ethernet{SrcMAC: mac, DstMAC: mac, Length: 100}, gopacket.Payload(four)), nil},
@@ -51,6 +68,14 @@ func TestLinkTypes(t *testing.T) {
 		{"Ethernet cut in its header", 1, four[:13], nil},
 		{"Ethernet and no more", 1, framed(t, ether(layers.EthernetTypeIPv4)), nil},
 		{"VLAN cut in its tag", 1, framed(t, ether(layers.EthernetTypeDot1Q), gopacket.Payload("abc")), nil},
+		{"PPPoE discovery", 1, framed(t, ether(0x8863), gopacket.Payload("\x11\x09\x00\x00\x00\x00\x21"), gopacket.Payload(four)), nil},
+		{"PPP, its own control protocol", 9, append([]byte{0xff, 3, 0xc0, 0x21}, four...), nil},
+		{"PPP cut", 9, []byte{0xff, 3, 0}, nil},
+		{"labels without end", 219, bytes.Repeat([]byte{0, 1, 0, 64}, 16000), nil},
+		{"pseudowires without end", 219, bytes.Repeat(append([]byte{0, 1, 1, 64, 0, 0, 0, 0}, framed(t, ether(etherMPLS))...), 2000), nil},
+		{"nflog without a payload", 239, []byte{2, 0, 0, 1, 8, 0, 1, 0, 8, 0, 3, 0}, nil},
+		{"nflog, an attribute of nothing", 239, []byte{2, 0, 0, 1, 0, 0, 0, 0, 9, 9, 9, 9}, nil},
+		{"SNAP cut", 1, framed(t, &layers.Ethernet{SrcMAC: mac, DstMAC: mac, Length: 100}, gopacket.Payload("\xaa\xaa\x03\x00\x00\x00\x08")), nil},
 		{"tags without end", 1, framed(t, ether(layers.EthernetTypeDot1Q), gopacket.Payload(strings.Repeat("\x00\x01\x81\x00", 20))), nil},
 		{"cooked cut in its header", 113, make([]byte, 15), nil},
 		{"cooked v2 cut in its header", 276, append([]byte{8, 0}, make([]byte, 17)...), nil},
@@ -90,6 +115,10 @@ func TestPcap(t *testing.T) {
 		{"little endian, nanoseconds", pcapOf(binary.LittleEndian, magicNano, 101, four), nano},
 		{"big endian, nanoseconds", pcapOf(binary.BigEndian, magicNano, 101, four), nano},
 		{"gzip", gzipped(pcapOf(binary.BigEndian, magicNano, 101, four)), nano},
+		{"modified, little endian", modifiedPcap(binary.LittleEndian, four), micro},
+		{"modified, big endian", modifiedPcap(binary.BigEndian, four), micro},
+		{"gzip in members", append(gzipped(pcapOf(binary.BigEndian, magicNano, 101)), gzipped(pcapOf(binary.BigEndian, magicNano, 101, four)[24:])...), nano},
+		{"zstd", zstandard(t, pcapOf(binary.BigEndian, magicNano, 101, four)), nano},
 		{"no packets", pcapOf(binary.LittleEndian, magicMicro, 1), nil},
 	} {
 		got, _, err := readAll(save(t, "x.pcap", tt.file))
@@ -284,7 +313,7 @@ func TestTruncatedThenNext(t *testing.T) {
 		}
 		got = append(got, string(p.Data[len(p.Data)-1:]))
 	}
-	want := []string{"a", "capture: read " + cut + ": packet 2: the file ends in the middle of a packet", "a", "b"}
+	want := []string{"a", "capture: read " + cut + ": packet 2, offset 61: the file ends in the middle of a packet", "a", "b"}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("got-, want+\n%s", diff)
 	}

@@ -53,7 +53,7 @@ func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []strin
 	if err := r.all(ctx, src); err != nil {
 		return r.sum, err
 	}
-	r.sum.Skipped = src.Skipped()
+	r.sum.Skipped = src.Counts().Skipped
 	r.engine.Close(r.now)
 	r.sum.Stats = r.engine.Stats()
 	return r.sum, nil
