@@ -124,7 +124,8 @@ type Conn[V any] struct {
 	original uint8 // which of the key's ends is Original's sender
 	state    State
 	loose    bool
-	lossy    bool // as Config has it
+	lossy    bool // as Config has it, or recorded
+	recorded bool // as Config has it
 	rivals   bool // before a SYN-ACK was taken for certain, more than one SYN came
 	sides    [2]side
 	second   candidate // a later SYN, or SYN-ACK, with another number
@@ -194,6 +195,9 @@ func (c *Conn[V]) Acked(d Direction) seqnum.Value { return c.sides[d].acked }
 
 // Sent returns the number after the last one that d's sender has used.
 func (c *Conn[V]) Sent(d Direction) seqnum.Value { return c.sides[d].end }
+
+// FIN returns the number of the FIN that d's sender has sent, false for none.
+func (c *Conn[V]) FIN(d Direction) (seqnum.Value, bool) { return c.sides[d].fin, c.sides[d].finSeen }
 
 // Loosen tells the table that from now on not every packet of the connection
 // comes by: windows are not checked any more.

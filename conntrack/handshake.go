@@ -82,13 +82,16 @@ func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 	s, peer := &c.sides[d], &c.sides[d.Other()]
 	// A side whose SYN-ACK made the entry may have sent it to look like this one.
 	if c.state.half() && s.seen && p.Seq == s.iss && !(c.Midstream && d == Reply) {
+		if c.recorded && d == Original { // behind its SYN-ACK in the capture
+			c.Midstream = false
+		}
 		s.repeat(p) // data on it is the same data or an overlap
 		if peer.seen {
 			peer.allow(peer.iss.Add(1).Add(s.maxWin))
 		}
 		return NoReason
 	}
-	if len(p.Payload) > 0 {
+	if p.PayloadLen() > 0 {
 		return SynData
 	}
 	if c.state == SynSent && d == Reply { // RFC 9293, Section 3.5: simultaneous open
@@ -154,7 +157,7 @@ func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) 
 	}
 	c.state = SynSent
 	t.synAck(c, Reply, p)
-	c.Packets[Reply], c.Bytes[Reply] = 1, uint64(len(p.Raw))
+	c.Packets[Reply], c.Bytes[Reply] = 1, uint64(p.Size())
 	t.conns[k] = c
 	t.last = c
 	t.stats.Created++
@@ -200,7 +203,7 @@ func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 func (c *Conn[V]) confirmable(d Direction, ack seqnum.Value) bool {
 	s := &c.sides[d]
 	end := s.end
-	if c.Midstream {
+	if c.Midstream || c.recorded {
 		end = s.edge(true)
 	}
 	return s.known || between(ack, s.iss.Add(1), end) || c.answersSecond(d, ack)

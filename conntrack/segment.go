@@ -89,6 +89,9 @@ func (t *Table[V]) segment(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 		t.stray(c, d, p)
 		return NoReason
 	}
+	if c.recorded {
+		c.supply(d, p)
+	}
 	if !c.Midstream && !(s.seen && peer.seen) || c.state == SynSent || c.state == SynSent2 {
 		return BadState
 	}
@@ -161,7 +164,7 @@ func (c *Conn[V]) follow(d Direction, v seqnum.Value) {
 // elsewhere is not one its receiver waits for.
 func (c *Conn[V]) fin(d Direction, p *packet.Parsed) {
 	if s := &c.sides[d]; !s.finSeen {
-		s.finSeen, s.fin = true, p.Seq.Add(uint32(len(p.Payload)))
+		s.finSeen, s.fin = true, p.Seq.Add(uint32(p.PayloadLen()))
 	}
 }
 

@@ -10,6 +10,10 @@ type Config struct {
 	// Lossy: packets may pass that the table never sees. What they would have
 	// told is believed when the other side acknowledges it.
 	Lossy bool
+	// Recorded: the packets are those of a capture, which all have passed. Some may
+	// be missing, as with Lossy, in one direction all; some may stand in another
+	// order than they passed in.
+	Recorded bool
 }
 
 const (
@@ -94,13 +98,15 @@ func (t *Table[V]) All(f func(*Conn[V]) bool) {
 	}
 }
 
-// Close ends every entry with EndShutdown.
+// Close ends every entry with EndShutdown. The table is as a new one then, but
+// for its numbers: its time may begin anew, and earlier.
 func (t *Table[V]) Close() {
 	for r := range t.queue {
 		for c := t.queue[r].first; c != nil; c = t.queue[r].first {
 			t.end(c, EndShutdown)
 		}
 	}
+	t.wheel.runs = false
 }
 
 // slab is how many entries are allocated at once.
@@ -124,7 +130,7 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 	c := t.free[n]
 	t.free = t.free[:n]
 	t.ids++
-	c.ID, c.slot, c.lossy = t.ids, unfiled, t.cfg.Lossy
+	c.ID, c.slot, c.lossy, c.recorded = t.ids, unfiled, t.cfg.Lossy || t.cfg.Recorded, t.cfg.Recorded
 	c.Start = now
 	return c
 }

@@ -30,6 +30,10 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	case p.Flags.Has(packet.RST):
 		r.Why = t.reset(c, r.Dir, p)
 	case p.Flags&synBits == packet.SYN:
+		if c.gaveWay(r.Dir, p) {
+			t.end(c, EndReopened)
+			return t.create(k, sender, p, now)
+		}
 		r.Why = t.syn(c, r.Dir, p)
 	case p.Flags.Has(packet.SYN) && c.ambiguous(r.Dir, p):
 		r.Why = BadAck
@@ -47,7 +51,7 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	}
 	r.Outcome = Known
 	c.Packets[r.Dir]++
-	c.Bytes[r.Dir] += uint64(len(p.Raw))
+	c.Bytes[r.Dir] += uint64(p.Size())
 	t.touch(c, now)
 	return r
 }
@@ -89,7 +93,7 @@ func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Trac
 		c.original = sender ^ uint8(r.Dir)
 		c.join(r.Dir, p)
 	}
-	c.Packets[r.Dir], c.Bytes[r.Dir] = 1, uint64(len(p.Raw))
+	c.Packets[r.Dir], c.Bytes[r.Dir] = 1, uint64(p.Size())
 	t.conns[k] = c
 	t.last = c
 	t.stats.Created++

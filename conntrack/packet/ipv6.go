@@ -23,7 +23,7 @@ const (
 const maxHeaders = 8
 
 // ipv6 sets Raw, addresses, TTL and TCPOffset, or says why there is no TCP.
-func (p *Parsed) ipv6(b []byte) Status {
+func (p *Parsed) ipv6(b []byte, cut bool) Status {
 	if len(b) < ipv6HeaderLen {
 		return Truncated
 	}
@@ -34,8 +34,11 @@ func (p *Parsed) ipv6(b []byte) Status {
 			return st
 		}
 	}
-	if n > len(b)-ipv6HeaderLen {
-		return Truncated
+	if held := len(b) - ipv6HeaderLen; n > held {
+		if !cut {
+			return Truncated
+		}
+		p.Missing, n = n-held, held
 	}
 	total := ipv6HeaderLen + n
 	p.Raw = b[:total:total]

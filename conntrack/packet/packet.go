@@ -119,14 +119,21 @@ type Parsed struct {
 	BadOptions   bool // an option cut short or of a wrong length
 
 	Payload   []byte // what follows the TCP header
+	Missing   int    // bytes of it that DecodeCut was not given, behind Payload
 	Raw       []byte // the IP packet without what follows its IP length
 	TCPOffset int    // where the TCP header begins in Raw
 }
 
+// PayloadLen returns the length of what follows the TCP header, with what is Missing.
+func (p *Parsed) PayloadLen() int { return len(p.Payload) + p.Missing }
+
+// Size returns the length of the IP packet, with what is Missing.
+func (p *Parsed) Size() int { return len(p.Raw) + p.Missing }
+
 // SegLen returns SEG.LEN, RFC 9293, Section 3.4: the sequence numbers the
 // segment occupies, SYN and FIN included.
 func (p *Parsed) SegLen() uint32 {
-	n := uint32(len(p.Payload))
+	n := uint32(p.PayloadLen())
 	if p.Flags&SYN != 0 {
 		n++
 	}
@@ -152,7 +159,15 @@ const (
 //
 // When the status is not OK, p is zero but for Raw, Src, Dst and TTL, which
 // are set when the IP header and its lengths were found good.
-func Decode(b []byte, p *Parsed) Status {
+func Decode(b []byte, p *Parsed) Status { return decode(b, p, false) }
+
+// DecodeCut is Decode for the beginning of a packet, as a capture may hold it:
+// its lengths are believed, and what they announce beyond b is Missing. It takes
+// a TCP header of which options are cut off; a SYN's window scale is then the
+// largest, as that of a connection that began unseen.
+func DecodeCut(b []byte, p *Parsed) Status { return decode(b, p, true) }
+
+func decode(b []byte, p *Parsed, cut bool) Status {
 	*p = Parsed{}
 	if len(b) == 0 {
 		return Truncated
@@ -160,24 +175,24 @@ func Decode(b []byte, p *Parsed) Status {
 	var st Status
 	switch b[0] >> 4 {
 	case 4:
-		st = p.ipv4(b)
+		st = p.ipv4(b, cut)
 	case 6:
-		st = p.ipv6(b)
+		st = p.ipv6(b, cut)
 	default:
 		return NotIP
 	}
 	if st != OK {
-		p.TCPOffset = 0
+		p.TCPOffset, p.Missing = 0, 0
 		return st
 	}
 	if st = p.tcp(p.Raw[p.TCPOffset:]); st != OK {
-		p.TCPOffset = 0
+		p.TCPOffset, p.Missing = 0, 0
 	}
 	return st
 }
 
 // ipv4 sets Raw, addresses, TTL and TCPOffset, or says why there is no TCP.
-func (p *Parsed) ipv4(b []byte) Status {
+func (p *Parsed) ipv4(b []byte, cut bool) Status {
 	if len(b) < ipv4HeaderLen {
 		return Truncated
 	}
@@ -193,7 +208,10 @@ func (p *Parsed) ipv4(b []byte) Status {
 		return BadTotalLength
 	}
 	if total > len(b) {
-		return Truncated
+		if !cut || ihl > len(b) {
+			return Truncated
+		}
+		p.Missing, total = total-len(b), len(b)
 	}
 	p.Raw = b[:total:total]
 	p.TTL = b[8]
@@ -243,7 +261,8 @@ func (p *Parsed) tcp(t []byte) Status {
 	if off < tcpHeaderLen {
 		return ShortDataOffset
 	}
-	if off > len(t) {
+	short := off - len(t)
+	if short > 0 && short > p.Missing {
 		return BeyondDataOffset
 	}
 	p.SrcPort = binary.BigEndian.Uint16(t[0:])
@@ -253,9 +272,16 @@ func (p *Parsed) tcp(t []byte) Status {
 	p.Flags = Flags(t[13])
 	p.Window = binary.BigEndian.Uint16(t[14:])
 	p.Urgent = binary.BigEndian.Uint16(t[18:])
+	if short > 0 {
+		p.Missing -= short
+		off = len(t)
+	}
 	p.Payload = t[off:]
 	if off > tcpHeaderLen {
 		p.options(t[tcpHeaderLen:off])
+	}
+	if short > 0 && p.Flags.Has(SYN) && !p.HasWindowScale {
+		p.WindowScale, p.HasWindowScale = maxWindowScale, true
 	}
 	return OK
 }

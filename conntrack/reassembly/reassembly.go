@@ -180,6 +180,40 @@ func (s *Stream) Acknowledge(una seqnum.Value, b *Budget) {
 	s.spend(b)
 }
 
+// Gap returns where the bytes kept begin that come next, when bytes before them
+// are missing; false when nothing is kept.
+func (s *Stream) Gap() (to seqnum.Value, ok bool) {
+	if !s.waiting() {
+		return 0, false
+	}
+	for _, r := range s.kept {
+		if d := max(int(s.next.Diff(r.first)), 0); d < blockData {
+			if k := r.block.seek(d, true); k < blockData {
+				return r.first.Add(uint32(k)), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Skip gives up the bytes before to, which never come. Take goes on with what is
+// kept from there.
+func (s *Stream) Skip(to seqnum.Value, b *Budget) {
+	if !s.started || !s.next.Less(to) {
+		return
+	}
+	s.fresh = nil
+	s.next = to
+	s.spend(b)
+}
+
+// Forget lets go of all that was read, acknowledged or not: for one who cannot
+// wait for that.
+func (s *Stream) Forget(b *Budget) {
+	s.log = s.drop(s.log, len(s.log), b)
+	s.una, s.broken = s.next, false
+}
+
 // Release gives everything back to the Budget. The stream is zero again.
 func (s *Stream) Release(b *Budget) {
 	s.kept = s.drop(s.kept, len(s.kept), b)

@@ -19,6 +19,10 @@ type Config struct {
 	// Lossy: the queue fails open, so packets may pass that are never seen here.
 	// A connection that has missed some is accepted, and counted.
 	Lossy bool
+	// Recorded: the packets are those of a capture. They have passed, some may be
+	// missing or cut short (nfq.Packet.CapLen), and what is not there is neither
+	// waited for nor held against a connection.
+	Recorded bool
 	// Offload leaves decided connections to the kernel, by mark.
 	Offload bool
 	// Sessions is the memory of sessions, shared by engines; nil remembers none.

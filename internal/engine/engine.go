@@ -50,6 +50,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		Connections: cfg.Limits.Connections,
 		HalfOpen:    cfg.Limits.HalfOpen,
 		Lossy:       cfg.Lossy,
+		Recorded:    cfg.Recorded,
 	}, e.ended)
 	return e
 }
@@ -67,11 +68,15 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.startGrace(now)
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
-	if p.CapLen != 0 {
+	if p.CapLen != 0 && !e.cfg.Recorded {
 		return e.drop(DropTruncated)
 	}
+	decode := packet.Decode
+	if p.CapLen != 0 {
+		decode = packet.DecodeCut
+	}
 	seg := &e.seg
-	switch status := packet.Decode(p.Payload, seg); status {
+	switch status := decode(p.Payload, seg); status {
 	case packet.OK:
 	case packet.NotTCP:
 		e.counts.NotTCP++
@@ -79,10 +84,13 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	case packet.Fragment:
 		return e.drop(DropFragment)
 	default:
+		if p.CapLen != 0 { // what it is was cut off
+			return e.drop(DropTruncated)
+		}
 		e.counts.Malformed[status]++
 		return e.drop(DropMalformed)
 	}
-	if p.ChecksumUnverified && !p.ChecksumNotReady && !seg.ChecksumOK() {
+	if p.ChecksumUnverified && !p.ChecksumNotReady && seg.Missing == 0 && !seg.ChecksumOK() {
 		return e.drop(DropChecksum)
 	}
 	if seg.MPTCP && seg.Flags.Has(packet.SYN) && e.cfg.MPTCP == MPTCPRefuse && !e.cfg.Default.Observe {
@@ -102,6 +110,9 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	t := e.table.Track(seg, e.now)
 	c := t.Conn
+	if e.cfg.Recorded && c != nil {
+		c.Value.note(t.Dir, seg)
+	}
 	switch t.Outcome {
 	case conntrack.Full:
 		return e.full(p, seg)
@@ -198,7 +209,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 
 // earlier fills the value of a connection that an earlier run has decided.
 func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
-	c.Value = flow{phase: p, complete: true, told: true}
+	c.Value = flow{phase: p, complete: true, told: true, rec: c.Value.rec}
 	c.Value.sum.decision = tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: tlsrules.ReasonMidstream}
 }
 
@@ -219,5 +230,5 @@ func (e *Engine) attach(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 		OutInterface: e.cfg.Interface(out),
 	}
 	ins.facts.Known.Add(tlsrules.StageSYN)
-	c.Value = flow{ins: ins, phase: reading}
+	c.Value = flow{ins: ins, phase: reading, rec: c.Value.rec}
 }

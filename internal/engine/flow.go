@@ -39,6 +39,7 @@ type flow struct {
 	firstByte     int64                 // since when it is running
 	before, after *conntrack.Conn[flow] // neighbours in the list of those
 
+	rec     *recorded // of a capture
 	devices [2]uint32 // interface towards the sender of each direction
 }
 

@@ -166,6 +166,10 @@ func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, deta
 func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	fault := f.ins.tls.Fault
+	if f.unsure() {
+		e.blind(c, conntrack.Direction(from))
+		return
+	}
 	if f.ins.certain() {
 		f.complete = true
 		e.advance(c)

@@ -15,7 +15,7 @@ import (
 func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 	f := &c.Value
 	s := &f.streams[d.Other()]
-	if !s.Started() {
+	if !s.Started() || f.unread(d.Other()) {
 		return
 	}
 	switch acked := c.Acked(d.Other()); {
@@ -23,6 +23,8 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 	case f.phase == settling && s.Next().LessEq(acked): // whatever was kept, or could not be
 		s.Release(&e.budget)
 		s.Start(acked)
+	case e.cfg.Recorded && s.Next().Less(answered(c, d.Other(), acked)):
+		e.awaited(c, d.Other(), answered(c, d.Other(), acked))
 	case c.Midstream && f.provisional && s.Next().Less(acked):
 		// Bytes from before we were here: what follows them is read as a beginning.
 		f.ins.tls.Reset()
@@ -54,7 +56,7 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 			return e.refuse(c, d, p, seg, s.Next())
 		}
 	}
-	if len(seg.Payload) == 0 || seg.Flags.Has(packet.RST) { // nobody reads the text of an RST
+	if seg.PayloadLen() == 0 || seg.Flags.Has(packet.RST) || f.unread(d) { // nobody reads the text of an RST
 		return e.passOn(c, p)
 	}
 	if !s.Started() { // where it begins is not certain yet; it comes again
@@ -63,32 +65,39 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	if f.phase == reading {
 		e.startClock(c)
 	}
+	if e.cfg.Recorded && f.phase == reading && e.before(c, d, seg) {
+		return e.passOn(c, p)
+	}
 	seq, before := seg.Seq, s.Next()
 	if seg.Flags.Has(packet.SYN) {
 		seq = seq.Add(1)
 	}
-	switch s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget) {
+	switch e.offer(c, d, seq, seg) {
 	case reassembly.Refused:
+		if f.unread(d) {
+			return e.passOn(c, p)
+		}
 		return e.unkept(c, d, p, seg, before)
 	case reassembly.Overlap:
 		e.counts.Overlaps++
-		if e.ambiguous(c, tlsrules.ReasonTCPOverlap, "a segment changes bytes that were read and not yet acknowledged") {
+		if e.ambiguous(c, tlsrules.ReasonTCPOverlap, overlapText) {
 			return e.refuse(c, d, p, seg, before)
 		}
 		return e.passOn(c, p)
-	case reassembly.Kept, reassembly.Old:
-		return e.passOn(c, p)
+	case reassembly.InOrder:
+		e.drain(c, d)
 	}
-	at := before
-	for piece := s.Take(); piece != nil; piece = s.Take() {
-		e.consume(c, d, at, piece)
-		at = s.Next()
+	if e.cfg.Recorded {
+		e.behind(c, d, seq, seg)
+		e.resume(c)
 	}
 	if f.phase == refused {
 		return e.refuse(c, d, p, seg, before)
 	}
 	return e.passOn(c, p)
 }
+
+const overlapText = "a segment changes bytes that were read and not yet acknowledged"
 
 // stream gives the stream of a direction, started once its beginning is certain.
 func (e *Engine) stream(c *conntrack.Conn[flow], d conntrack.Direction) *reassembly.Stream {
@@ -127,7 +136,11 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 	f := &c.Value
 	for len(b) > 0 && f.phase == reading {
 		n, opaque, status := f.ins.tls.Consume(side(d), b)
-		if !opaque && !f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget) {
+		switch {
+		case opaque || f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget):
+		case e.cfg.Recorded: // of one direction nothing is ever acknowledged
+			f.streams[d].Forget(&e.budget)
+		default:
 			e.limit(c, tlsrules.ReasonLimitBuffered, "more of its handshake is not acknowledged than limits allow to remember")
 			return
 		}
@@ -262,6 +275,10 @@ func (e *Engine) allSaid(c *conntrack.Conn[flow]) {
 func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	facts := &f.ins.facts
+	if f.unsure() {
+		e.blind(c, conntrack.Direction(from))
+		return
+	}
 	if f.ins.tls.HasClientHello {
 		// An answer to a ClientHello that is no TLS, or bytes before it.
 		if f.ins.certain() {

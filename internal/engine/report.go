@@ -30,7 +30,12 @@ type Report struct {
 	Midstream       bool
 	State           conntrack.State
 	Packets, Bytes  [2]uint64 // by direction
-	End             conntrack.End
+	// Of a capture: packets cut short, and bytes of payload that it lacks at
+	// least, those of cut packets included. Partial: what the handshake would have
+	// said is not all known for that.
+	Cut, Missing uint64
+	Partial      bool
+	End          conntrack.End
 
 	Decision  tlsrules.Decision
 	Detail    string // why it was refused, a sentence

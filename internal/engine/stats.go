@@ -66,6 +66,7 @@ type Stats struct {
 	Observed        uint64 // connections that would have been refused
 	Offloaded       uint64 // connections
 	TLSConnections  uint64
+	Partial         uint64 // connections, ended, of which a capture lacks bytes
 	Connections     uint64 // in the table now
 	ConnectionsSeen uint64
 	Evicted         uint64
@@ -105,6 +106,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Observed += o.Observed
 	s.Offloaded += o.Offloaded
 	s.TLSConnections += o.TLSConnections
+	s.Partial += o.Partial
 	s.Connections += o.Connections
 	s.ConnectionsSeen += o.ConnectionsSeen
 	s.Evicted += o.Evicted

@@ -20,6 +20,9 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
 		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase, Later: f.sum.later,
 	}
+	if f.rec != nil {
+		r.Cut, r.Partial = f.rec.cut, f.unsure()
+	}
 	r.Alerts = e.alerts[:0]
 	for from, a := range f.sum.alerts.All() {
 		r.Alerts = append(r.Alerts, AlertSeen{From: from, Alert: a})
@@ -63,17 +66,37 @@ func (e *Engine) tellDrop(c *conntrack.Conn[flow], detail string) {
 // ended is called by the table for each connection that leaves it.
 func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	f := &c.Value
+	lacks := uint64(0)
+	if f.rec != nil {
+		e.last(c)
+		if lacks = lacking(c); lacks > 0 || f.rec.cut > 0 || f.unsure() {
+			e.counts.Partial++
+		}
+	}
 	e.stopClock(c)
 	if f.phase != refused {
 		e.tellTLS(c)
 	}
 	if e.cfg.Sink != nil {
 		r := e.report(c)
-		r.End = why
+		r.End, r.Missing = why, lacks
 		r.Diagnosis = diagnose(c, r)
 		e.cfg.Sink.Flow(r)
 	}
 	e.release(f)
+}
+
+// partialText says what a capture lacks of a connection.
+func partialText(r *Report) string {
+	text := "nothing was seen to go wrong, but the capture lacks"
+	if r.Partial {
+		text = "what came of it is not known: the capture lacks"
+	}
+	text += fmt.Sprintf(" %d bytes of it at least", r.Missing)
+	if r.Cut > 0 {
+		text += fmt.Sprintf(", and %d packets are cut short", r.Cut)
+	}
+	return text
 }
 
 // Diagnosis says what became of a connection: a stable code and a sentence.
@@ -98,6 +121,9 @@ func diagnose(c *conntrack.Conn[flow], r *Report) Diagnosis {
 		if a.Alert.Level == tlswire.AlertLevelFatal {
 			return Diagnosis{"alert", fmt.Sprintf("the %s ended the handshake with the alert %s", a.From, suites.AlertName(a.Alert.Description))}
 		}
+	}
+	if r.Missing > 0 || r.Cut > 0 || r.Partial {
+		return Diagnosis{"capture_partial", partialText(r)}
 	}
 	if r.SawTLS && r.Phase < tlswire.PhaseHandshakeDone && f.ins != nil {
 		return Diagnosis{"tls_incomplete", "the TLS handshake was not completed: it came as far as " + r.Phase.String()}

@@ -90,6 +90,7 @@ type ours struct {
 	Records      map[string]map[string]uint32 `json:"records,omitempty"`
 	Alerts       []alert                      `json:"alerts,omitempty"`
 	Midstream    bool                         `json:"midstream,omitempty"`
+	Cut          bool                         `json:"cut,omitempty"` // a capture lacks bytes of it
 	Offloaded    bool                         `json:"offloaded"`
 	Diagnosis    *diagnosis                   `json:"diagnosis,omitempty"`
 	sessionPart
@@ -199,6 +200,7 @@ func list(numbers []uint16) []uint16 {
 func gate(r *engine.Report) *ours {
 	d := &r.Decision
 	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed, sessionPart: sessionOf(r)}
+	o.Cut = r.Cut > 0 || r.Missing > 0 || r.Partial
 	if d.Decided {
 		o.Verdict = d.Action.String()
 		o.Stage = d.Stage.String()
