@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +23,7 @@ type replayOptions struct {
 	blocked   string
 	json      bool
 	checksums bool
+	workers   int
 }
 
 func newReplayCommand() *cobra.Command {
@@ -27,8 +31,13 @@ func newReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [-c FILE] CAPTURE...",
 		Short: "Judge the packets of captures: a table of connections and verdicts, or events",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Judge the packets of captures (pcap or pcapng, plain or compressed; - is standard input), one file after\n" +
+			"the other, and print a table of connections and verdicts, or events.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if o.workers < 1 {
+				return fmt.Errorf("--workers %d: at least 1", o.workers)
+			}
 			c, err := loadConfig(o.config)
 			if err != nil {
 				return err
@@ -40,20 +49,26 @@ func newReplayCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.json, "json", false, "print events instead of a table")
 	cmd.Flags().StringVar(&o.blocked, "blocked", "", "write the packets that would not have passed to this pcapng file")
 	cmd.Flags().BoolVar(&o.checksums, "verify-checksums", false, "drop packets with a wrong checksum, as receivers do (captures taken at a sender have many)")
+	cmd.Flags().IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "processors to make use of; what is printed does not depend on it")
 	return cmd
 }
 
 func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []string) (err error) {
-	cfg := replay.Config{Engine: engineConfig(c, 1), VerifyChecksums: o.checksums}
+	if err := present(files); err != nil {
+		return err
+	}
+	bar := newProgress(cmd.ErrOrStderr())
+	cfg := replay.Config{
+		Engine: engineConfig(c, 1), VerifyChecksums: o.checksums, Workers: o.workers, Position: bar.start,
+	}
 	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions)
 	var finish func() error
 	if o.json {
-		log := events.New(cmd.OutOrStdout())
+		log := events.New(bar.beside(cmd.OutOrStdout()))
 		cfg.Engine.Sink, finish = log, log.Close
 	} else {
-		out := &keepsError{Writer: cmd.OutOrStdout()}
-		cfg.Engine.Sink = replay.NewTable(out)
-		finish = func() error { return out.err }
+		out := bufio.NewWriterSize(bar.beside(cmd.OutOrStdout()), 64<<10)
+		cfg.Engine.Sink, finish = replay.NewTable(out), out.Flush
 	}
 	if o.blocked != "" {
 		if err := notAmong(o.blocked, files); err != nil {
@@ -67,11 +82,33 @@ func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []st
 		cfg.Blocked = out.Write
 	}
 	sum, err := replay.Run(cmd.Context(), cfg, c.Policy, files)
+	bar.stop()
+	interrupted := errors.Is(err, context.Canceled)
+	if interrupted {
+		err = nil
+	}
 	if err = errors.Join(err, finish()); err != nil {
 		return err
 	}
 	if !o.json {
-		summarize(cmd.ErrOrStderr(), sum)
+		summarize(cmd.ErrOrStderr(), &sum)
+	}
+	caveats(cmd.ErrOrStderr(), &sum)
+	if err := damage(&sum); err != nil {
+		return err
+	}
+	if interrupted {
+		return errNotFine{errors.New("interrupted: the rest of the captures was not read")}
+	}
+	return nil
+}
+
+// present reports a file that is not there before hours are spent on the others.
+func present(files []string) error {
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil && file != capture.StandardInput {
+			return err
+		}
 	}
 	return nil
 }
@@ -90,30 +127,43 @@ func notAmong(out string, files []string) error {
 	return nil
 }
 
-// keepsError remembers the first error of a writer whose user does not look.
-type keepsError struct {
-	io.Writer
-	err error
-}
-
-func (w *keepsError) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	if w.err == nil {
-		w.err = err
-	}
-	return n, err
-}
-
-func summarize(w io.Writer, sum replay.Summary) {
+func summarize(w io.Writer, sum *replay.Summary) {
 	s := &sum.Stats
 	fmt.Fprintf(w, "tlsgate: %d packets, %d connections, %d TLS, %d refused\n",
 		sum.Packets, s.ConnectionsSeen, s.TLSConnections, s.Refused+s.Observed)
-	if sum.Truncated != nil {
-		fmt.Fprintf(w, "tlsgate: warning: %v\n", sum.Truncated)
+}
+
+// caveats says what the captures do not hold, or what was not read of them.
+func caveats(w io.Writer, sum *replay.Summary) {
+	say := func(n uint64, format string, args ...any) {
+		if n > 0 {
+			fmt.Fprintf(w, "tlsgate: warning: "+format+"\n", append([]any{n}, args...)...)
+		}
 	}
-	if sum.Cut > 0 {
-		fmt.Fprintf(w, "tlsgate: %d packets are cut short in the capture and were not read\n", sum.Cut)
+	for _, err := range sum.Problems {
+		if replay.Harmless(err) {
+			fmt.Fprintf(w, "tlsgate: warning: %v\n", err)
+		}
 	}
+	c, s := &sum.Capture, &sum.Stats
+	say(sum.Cut, "%d packets are cut short in the capture: what is there of them was read")
+	say(s.Partial, "%d connections are not all there: packets of them are cut short or missing from the capture")
+	say(c.Dropped, "%d packets were dropped while the capture was recorded, it says")
+	say(c.Lost, "%d datagrams in fragments could not be put together")
+	say(s.Evicted+s.TableFull, "%d times there was no room for a connection: raise limits.connections")
+	say(sum.Jumps, "%d times the clock of the captures went back by more than a minute: connections were taken to end there")
+	say(sum.More, "%d more problems of files are not shown")
+}
+
+// damage is what makes a replay of files incomplete that were whole once.
+func damage(sum *replay.Summary) error {
+	var all []error
+	for _, err := range sum.Problems {
+		if !replay.Harmless(err) || sum.Packets == 0 && errors.Is(err, capture.ErrLinkType) {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
 }
 
 var _ engine.Sink = (*replay.Table)(nil)

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// standardInput is the name that stands for it.
-const standardInput = "-"
+// StandardInput is the name that stands for it.
+const StandardInput = "-"
 
 // files opens files one after the other, and knows how far they were read.
 type files struct {
@@ -26,7 +26,7 @@ func (s *files) open() (io.Reader, error) {
 		return nil, io.EOF
 	}
 	s.name, s.paths = s.paths[0], s.paths[1:]
-	if s.name == standardInput {
+	if s.name == StandardInput {
 		return s.counted(os.Stdin), nil
 	}
 	f, err := os.Open(s.name)
@@ -46,7 +46,7 @@ func (s *files) size() {
 	total := int64(0)
 	for _, path := range s.paths {
 		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() || path == standardInput {
+		if err != nil || !info.Mode().IsRegular() || path == StandardInput {
 			total = -1
 			break
 		}

@@ -88,9 +88,9 @@ func supported(link uint16) bool {
 // linkError says of a link type that it is not read.
 func linkError(link uint16) error {
 	if name := otherLinks[link]; name != "" {
-		return fmt.Errorf("link type %d (%s) is not supported", link, name)
+		return fmt.Errorf("%w %d (%s) is not supported", ErrLinkType, link, name)
 	}
-	return fmt.Errorf("link type %d is not supported", link)
+	return fmt.Errorf("%w %d is not supported", ErrLinkType, link)
 }
 
 // network takes the link layer off a frame; nil if what it carries is not IP.

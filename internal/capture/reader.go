@@ -22,6 +22,9 @@ import (
 // program that wrote it was killed. All packets before were read.
 var ErrTruncated = errors.New("the file ends in the middle of a packet")
 
+// ErrLinkType is wrapped by errors that name a link type which is not read.
+var ErrLinkType = errors.New("link type")
+
 // Error is what is wrong with a file or an interface.
 type Error struct {
 	Op     string // "open", "read", "create", "write", "record"

@@ -7,7 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
+	"time"
 
 	"tlsgate/internal/capture"
 	"tlsgate/internal/engine"
@@ -17,46 +18,74 @@ import (
 
 // Config says how captures are replayed. The zero Config is usable.
 type Config struct {
-	Engine engine.Config // Interface and Inject are replay's own
+	Engine engine.Config // Interface, Inject, Offload and Recorded are replay's own
 	// VerifyChecksums drops packets with a wrong checksum, as their receiver
 	// would. A capture taken where checksums are computed by the network card
 	// is full of them, so the default is to believe every packet.
 	VerifyChecksums bool
 	// Blocked, if not nil, is given every packet that would not have passed.
 	Blocked func(ip []byte, time int64) error
+	// Workers is how many processors are made use of; what is told does not
+	// depend on it. One reads nothing ahead.
+	Workers int
+	// Position, if not nil, is called once, with a function that says from any
+	// goroutine how many bytes of how many were read; 0 if that is not known.
+	Position func(position func() (read, total int64))
 }
 
 // Summary counts what was replayed.
 type Summary struct {
-	Packets uint64
-	Cut     uint64 // packets the capture holds only in part: dropped unread
-	Skipped uint64 // packets that are not IP
-	// Truncated says which files end in the middle of a packet, nil for none.
-	Truncated error
-	Stats     engine.Stats
+	Packets uint64 // as they came to the engine: IP, out of tunnels and fragments
+	Cut     uint64 // packets the capture holds only in part
+	Jumps   uint64 // times the clock of the capture went back, and all began anew
+	Capture capture.Counts
+	// Problems are what is wrong with files, in their order. What could be read
+	// of them was; the first of them stand here, the others are counted.
+	Problems []error
+	More     uint64
+	Stats    engine.Stats
 }
 
-// tickEvery turns the engine's clock this often, in nanoseconds of the capture.
-const tickEvery = 100_000_000
+const (
+	// tickEvery turns the engine's clock this often, in nanoseconds of the capture.
+	tickEvery = 100_000_000
 
-// Run replays files one after the other through one engine.
+	// jump is how far the clock of a capture goes back before the packets are
+	// taken to be of another time. Below that it stands still instead: packets of
+	// several queues and interfaces are not in order, and clocks are corrected.
+	jump = int64(time.Minute)
+
+	latest = int64(1) << 62 // of what a clock can say, in 2116
+
+	maxProblems   = 100
+	maxInterfaces = 1 << 16 // names; those of more are not told
+)
+
+// Run replays files one after the other through one engine. When ctx is done it
+// ends as it would at the end of the files, and returns ctx's error.
 func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []string) (Summary, error) {
 	r := &run{cfg: cfg, names: map[string]uint32{}}
 	cfg.Engine.Interface = r.name
 	cfg.Engine.Inject = nil
+	cfg.Engine.Offload = false // every packet is in the file
+	cfg.Engine.Recorded = true
 	r.engine = engine.New(cfg.Engine, policy)
 	src, err := capture.Open(files...)
 	if err != nil {
 		return r.sum, err
 	}
-	defer src.Close()
-	if err := r.all(ctx, src); err != nil {
-		return r.sum, err
+	if cfg.Position != nil {
+		cfg.Position(src.Position)
 	}
-	r.sum.Skipped = src.Counts().Skipped
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Standard input may keep its reader waiting for ever.
+	f := newFeed(ctx, src, cfg.Workers != 1 || slices.Contains(files, capture.StandardInput))
+	defer f.stop()
+	err = r.all(ctx, f)
 	r.engine.Close(r.now)
 	r.sum.Stats = r.engine.Stats()
-	return r.sum, nil
+	return r.sum, err
 }
 
 type run struct {
@@ -65,39 +94,47 @@ type run struct {
 	sum    Summary
 	now    int64
 	ticked int64
+	begun  bool
 	names  map[string]uint32 // interfaces of all files, numbered as they come
 	list   []string
 }
 
-func (r *run) all(ctx context.Context, src *capture.Reader) error {
-	var p capture.Packet
+func (r *run) all(ctx context.Context, f *feed) error {
+	var b *batch
 	for {
-		if r.sum.Packets%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		err := src.Next(&p)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, capture.ErrTruncated): // what came before it counts
-			r.sum.Truncated = errors.Join(r.sum.Truncated, err)
-			continue
-		case err != nil:
+		var err error
+		if b, err = f.next(ctx, b); err != nil {
 			return err
 		}
-		if err := r.packet(&p); err != nil {
-			return fmt.Errorf("writing blocked packets: %w", err)
+		for i := range b.items {
+			k := &b.items[i]
+			if k.err != nil {
+				r.problem(k.err)
+				continue
+			}
+			k.packet.Data = b.data(k)
+			if err := r.packet(&k.packet); err != nil {
+				return fmt.Errorf("writing blocked packets: %w", err)
+			}
+		}
+		r.sum.Capture = b.counts
+		if b.end {
+			return nil
 		}
 	}
 }
 
+func (r *run) problem(err error) {
+	if len(r.sum.Problems) == maxProblems {
+		r.sum.More++
+		return
+	}
+	r.sum.Problems = append(r.sum.Problems, err)
+}
+
 func (r *run) packet(p *capture.Packet) error {
 	r.sum.Packets++
-	r.now = max(r.now, p.Time)
-	if r.now >= r.ticked+tickEvery {
-		r.ticked = r.now
-		r.engine.Tick(r.now)
-	}
+	r.tell(p.Time)
 	q := nfq.Packet{
 		Payload:            p.Data,
 		InDev:              r.index(p.Interface),
@@ -113,12 +150,32 @@ func (r *run) packet(p *capture.Packet) error {
 	return nil
 }
 
+// tell turns the clock to the time of a packet. It goes back only for packets of
+// another time, with which no connection goes on.
+func (r *run) tell(t int64) {
+	t = min(max(t, 0), latest)
+	if r.begun && t < r.now-jump {
+		r.engine.Close(r.now)
+		r.sum.Jumps++
+		r.now, r.ticked = t, t
+	}
+	r.begun = true
+	r.now = max(r.now, t)
+	if r.now >= r.ticked+tickEvery {
+		r.ticked = r.now
+		r.engine.Tick(r.now)
+	}
+}
+
 func (r *run) index(name string) uint32 {
 	if name == "" {
 		return 0
 	}
 	n, ok := r.names[name]
 	if !ok {
+		if len(r.list) == maxInterfaces {
+			return 0
+		}
 		r.list = append(r.list, name)
 		n = uint32(len(r.list))
 		r.names[name] = n
@@ -131,4 +188,10 @@ func (r *run) name(index uint32) string {
 		return ""
 	}
 	return r.list[index-1]
+}
+
+// Harmless reports whether a problem of a file is only that it ends too early,
+// or has packets of a kind that is not read.
+func Harmless(err error) bool {
+	return errors.Is(err, capture.ErrTruncated) || errors.Is(err, capture.ErrLinkType)
 }
