@@ -73,26 +73,26 @@ type tcp struct {
 
 // ours is what EVE has no field for.
 type ours struct {
-	Verdict      string                       `json:"verdict,omitempty"`
-	Rule         string                       `json:"rule,omitempty"`
-	Reason       string                       `json:"reason,omitempty"`
-	Detail       string                       `json:"detail,omitempty"`
-	Packet       uint64                       `json:"packet,omitempty"`
-	Observed     bool                         `json:"observed,omitempty"`
-	Stage        string                       `json:"stage,omitempty"`
-	Cipher       string                       `json:"cipher,omitempty"`
-	Group        string                       `json:"group,omitempty"`
-	SessionID    string                       `json:"session_id,omitempty"`
-	ClientRandom string                       `json:"client_random,omitempty"`
-	Protocol     string                       `json:"protocol,omitempty"`
-	ECH          *bool                        `json:"ech,omitempty"`
-	Phase        string                       `json:"phase,omitempty"`
-	Records      map[string]map[string]uint32 `json:"records,omitempty"`
-	Alerts       []alert                      `json:"alerts,omitempty"`
-	Midstream    bool                         `json:"midstream,omitempty"`
-	Cut          bool                         `json:"cut,omitempty"` // a capture lacks bytes of it
-	Offloaded    bool                         `json:"offloaded"`
-	Diagnosis    *diagnosis                   `json:"diagnosis,omitempty"`
+	Verdict      string       `json:"verdict,omitempty"`
+	Rule         string       `json:"rule,omitempty"`
+	Reason       string       `json:"reason,omitempty"`
+	Detail       string       `json:"detail,omitempty"`
+	Packet       uint64       `json:"packet,omitempty"`
+	Observed     bool         `json:"observed,omitempty"`
+	Stage        string       `json:"stage,omitempty"`
+	Cipher       string       `json:"cipher,omitempty"`
+	Group        string       `json:"group,omitempty"`
+	SessionID    string       `json:"session_id,omitempty"`
+	ClientRandom string       `json:"client_random,omitempty"`
+	Protocol     string       `json:"protocol,omitempty"`
+	ECH          *bool        `json:"ech,omitempty"`
+	Phase        string       `json:"phase,omitempty"`
+	Records      *recordsPart `json:"records,omitempty"`
+	Alerts       []alert      `json:"alerts,omitempty"`
+	Midstream    bool         `json:"midstream,omitempty"`
+	Cut          bool         `json:"cut,omitempty"` // a capture lacks bytes of it
+	Offloaded    bool         `json:"offloaded"`
+	Diagnosis    *diagnosis   `json:"diagnosis,omitempty"`
 	sessionPart
 	details
 	later
@@ -147,11 +147,6 @@ func connection(r *engine.Report, kind string) *event {
 		SrcIP: r.Original.Addr().String(), SrcPort: r.Original.Port(),
 		DestIP: r.Reply.Addr().String(), DestPort: r.Reply.Port(), Proto: "TCP",
 	}
-}
-
-// timestamp writes EVE's form, in UTC.
-func timestamp(ns int64) string {
-	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000-0700")
 }
 
 // handshake tells what the hellos said; nil when no ClientHello was seen.
@@ -248,21 +243,6 @@ func alertOf(a engine.AlertSeen) alert {
 		return alert{From: a.From.String(), Encrypted: true, Inferred: a.Alert.Inferred}
 	}
 	return alert{From: a.From.String(), Level: a.Alert.Level.String(), Description: suites.AlertName(a.Alert.Description)}
-}
-
-// records counts records by outer content type, as Wireshark does.
-func records(r *engine.Report) map[string]map[string]uint32 {
-	all := map[string]map[string]uint32{}
-	for side, way := range [...]string{"toserver", "toclient"} {
-		counts := map[string]uint32{}
-		for i, n := range r.Records[side] {
-			if n > 0 {
-				counts[suites.ContentTypeName(uint8(tlswire.RecordTypeChangeCipherSpec)+uint8(i))] = n
-			}
-		}
-		all[way] = counts
-	}
-	return all
 }
 
 // flowState gives EVE's word for a TCP state.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -151,4 +153,31 @@ func TestFullDisk(t *testing.T) {
 		t.Error("no event was counted as lost")
 	}
 	l.Drop(refusal()) // after the end: lost, no panic
+}
+
+// TestTimestamp holds ours to the standard library's.
+func TestTimestamp(t *testing.T) {
+	for _, ns := range []int64{0, 1, -1, 1795253400123456789, 999_999_999, math.MaxInt64, math.MinInt64, 951_782_400_000_000_000} {
+		if got, want := timestamp(ns), time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000-0700"); got != want {
+			t.Errorf("%d: got %s, want %s", ns, got, want)
+		}
+	}
+}
+
+func BenchmarkFlow(b *testing.B) {
+	l := New(io.Discard)
+	r := refusal()
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Flow(r)
+	}
+}
+
+func BenchmarkTLS(b *testing.B) {
+	l := New(io.Discard)
+	r := refusal()
+	b.ReportAllocs()
+	for b.Loop() {
+		l.TLS(r)
+	}
 }
