@@ -156,6 +156,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 	from := side(d)
 	facts.Content, facts.HasAlert = 0, false
 	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
+	facts.Renegotiates = t.Renegotiates()
 	switch status {
 	case tlswire.NotTLS:
 		e.notTLS(c, from)
