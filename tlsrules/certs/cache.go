@@ -1,6 +1,10 @@
 package certs
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"slices"
+	"unsafe"
+)
 
 // A Cache keeps certificates by their SHA-256, so that what a server sends with
 // every handshake is parsed once. The zero Cache is ready for use. It is not
@@ -15,7 +19,8 @@ type Cache struct {
 	Max int
 
 	young, old map[[32]byte]*Certificate
-	size       int // of what is in young
+	chains     map[*Certificate][]*Certificate // by the leaf, the latest
+	size       int                             // of what is in young and chains
 }
 
 const defaultMax = 8 << 20
@@ -30,19 +35,53 @@ func (k *Cache) Parse(der []byte) *Certificate {
 	if c == nil {
 		c = Parse(der)
 	}
+	if size := c.memory(); k.room(size) {
+		k.young[sum] = c
+	}
+	return c
+}
+
+// MaxChain is how many certificates of a chain are read. RFC 5246, Section 7.4.2
+// sets no limit; OpenSSL follows ten.
+const MaxChain = 16
+
+// Chain parses the certificates of a list, at most MaxChain of them. The same
+// chain is the same slice again, which is not to be changed; an empty one is nil.
+func (k *Cache) Chain(list [][]byte) []*Certificate {
+	var all [MaxChain]*Certificate
+	n := min(len(list), MaxChain)
+	if n == 0 {
+		return nil
+	}
+	for i, der := range list[:n] {
+		all[i] = k.Parse(der)
+	}
+	chain := k.chains[all[0]]
+	if slices.Equal(chain, all[:n]) {
+		return chain
+	}
+	chain = slices.Clone(all[:n])
+	if k.room(perEntry + 8*n) {
+		k.chains[all[0]] = chain
+	}
+	return chain
+}
+
+// room makes room for an entry of a size, and reports whether there is any.
+func (k *Cache) room(size int) bool {
 	limit := k.Max
 	if limit <= 0 {
 		limit = defaultMax
 	}
-	size := c.memory()
 	if k.young == nil || k.size+size > limit/2 {
 		k.old, k.young, k.size = k.young, make(map[[32]byte]*Certificate), 0
+		k.chains = make(map[*Certificate][]*Certificate)
 	}
-	if size <= limit/2 {
-		k.young[sum] = c
-		k.size += size
+	if size > limit/2 {
+		return false
 	}
-	return c
+	k.size += size
+	return true
 }
 
 // Len returns how many certificates are kept.
@@ -56,13 +95,15 @@ func (k *Cache) Len() int {
 	return n
 }
 
+const perEntry = 100 // its place in the map
+
 // memory is about what a certificate in a Cache takes, bytes.
 func (c *Certificate) memory() int {
-	const fixed = 512 // the struct, and its place in the map
-	const each = 24   // the head of a Name
-	n := fixed + len(c.Subject) + len(c.Issuer) + len(c.CommonName) + len(c.Serial) + len(c.Problem) + each*cap(c.SANs)
+	const each = 24 // the head of a Name; a string has 16
+	n := perEntry + int(unsafe.Sizeof(*c)) + len(c.Subject) + len(c.Issuer) + len(c.CommonName) + len(c.Serial) + len(c.Problem)
+	n += each * (cap(c.SANs) + cap(c.SubjectParts) + cap(c.IssuerParts))
 	for i := range c.SANs {
 		n += len(c.SANs[i].Value)
 	}
-	return n
+	return n + len(c.Subject) + len(c.Issuer) // again, in parts
 }

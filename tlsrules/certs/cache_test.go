@@ -2,6 +2,7 @@ package certs
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
@@ -24,18 +25,44 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// A chain is parsed once, and is the same slice for whoever sends it.
+func TestChain(t *testing.T) {
+	var k Cache
+	first, second := [][]byte{numbered(1), numbered(2), numbered(3)}, [][]byte{numbered(1), numbered(3)}
+	a := k.Chain(first)
+	if len(a) != 3 || a[1] != k.Parse(numbered(2)) {
+		t.Fatalf("got %d certificates", len(a))
+	}
+	if got := testing.AllocsPerRun(100, func() { k.Chain(first) }); got != 0 {
+		t.Errorf("%v allocations", got)
+	}
+	if b := k.Chain(second); len(b) != 2 || b[0] != a[0] || b[1] != a[2] || a[1] != k.Parse(numbered(2)) {
+		t.Errorf("another chain of the same leaf: got %d certificates", len(b))
+	}
+	if none := k.Chain(nil); none != nil {
+		t.Errorf("got %v of no certificates", none)
+	}
+	long := slices.Repeat(first, MaxChain)
+	if c := k.Chain(long); len(c) != MaxChain {
+		t.Errorf("got %d certificates", len(c))
+	}
+}
+
 // A flood of others does not push out what is asked for, and takes no more
 // memory than it may.
 func TestCacheBound(t *testing.T) {
 	k := Cache{Max: 100 << 10}
 	wanted := k.Parse(numbered(0))
 	for n := range uint32(2000) {
-		k.Parse(numbered(n + 1))
+		k.Chain([][]byte{numbered(n + 1)})
 		if n%10 == 0 && k.Parse(numbered(0)) != wanted {
 			t.Fatalf("gone after %d", n)
 		}
 	}
 	size := 0
+	for _, chain := range k.chains {
+		size += perEntry + 8*len(chain)
+	}
 	for _, generation := range []map[[32]byte]*Certificate{k.young, k.old} {
 		for _, c := range generation {
 			size += c.memory()
