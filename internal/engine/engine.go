@@ -13,6 +13,7 @@ import (
 	"tlsgate/conntrack/reassembly"
 	"tlsgate/nfq"
 	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/certs"
 	"tlsgate/tlsrules/tlswire"
 )
 
@@ -34,6 +35,7 @@ type Engine struct {
 	graceEnds int64
 	limits    tlswire.Limits
 	buffers   tlswire.Buffers
+	certs     certs.Cache
 	rep       Report
 	alerts    [4]AlertSeen
 	scratch   []byte // packets of our own are built here

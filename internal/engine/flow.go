@@ -29,6 +29,7 @@ type flow struct {
 	// called said first; a ClientHello is judged as any other all the same.
 	provisional bool
 	said        bool // the handshake has said what the tls event tells
+	awaited     bool // but for the client's certificate, which the event waits for
 	complete    bool // nothing more of it will be said in clear, an alert neither
 	told        bool // the tls event is out, or will never be
 	offloaded   bool
@@ -62,6 +63,7 @@ type inspection struct {
 	judgement  tlsrules.Judgement
 	decision   tlsrules.Decision // as far as it goes
 	resumption resumption
+	certs      *Certificates // nil until there was something to tell
 }
 
 // maxSpare bounds what is kept of a burst of connections.
@@ -96,6 +98,7 @@ func (e *Engine) release(f *flow) {
 	ins.judgement = tlsrules.Judgement{}
 	ins.decision = tlsrules.Decision{}
 	ins.resumption = resumption{}
+	ins.certs.forget()
 	if len(e.spare) < maxSpare {
 		e.spare = append(e.spare, ins)
 	}

@@ -98,7 +98,9 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	if f.said || f.complete {
 		e.remember(c)
 		e.stopClock(c)
-		e.tellTLS(c)
+		if !f.awaited || f.complete {
+			e.tellTLS(c)
+		}
 	}
 	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final {
 		f.sum.decision = *d

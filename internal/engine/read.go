@@ -157,6 +157,9 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 	facts.Content, facts.HasAlert = 0, false
 	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
 	facts.Renegotiates = t.Renegotiates()
+	if t.DHBits != 0 {
+		facts.DHBits = int(t.DHBits)
+	}
 	switch status {
 	case tlswire.NotTLS:
 		e.notTLS(c, from)
@@ -169,13 +172,12 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		e.know(facts, tlsrules.StageFirstBytes)
 		e.know(facts, tlsrules.StageRecords)
 		facts.Content = t.Header[from].Content
-		if facts.Content == tlswire.ChangeCipherSpec && t.HasServerHello && from != t.ClientHelloFrom {
-			e.abbreviated(f)
-			e.allSaid(c) // a resumed handshake has no ServerHelloDone
+		if facts.Content == tlswire.ChangeCipherSpec && t.HasServerHello {
+			e.changeCipherSpec(c, from)
 		}
 		f.complete = f.complete || t.HandshakeDone
 	case tlswire.Message:
-		if !e.message(c) {
+		if !e.message(c, from) {
 			return
 		}
 	case tlswire.Alert:
@@ -208,7 +210,7 @@ func (e *Engine) know(f *tlsrules.Facts, s tlsrules.Stage) {
 
 // message takes the facts of a handshake message, and reports whether there is
 // anything new to judge by.
-func (e *Engine) message(c *conntrack.Conn[flow]) bool {
+func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	f := &c.Value
 	t, facts := &f.ins.tls, &f.ins.facts
 	facts.Protocol = speaks(t)
@@ -226,20 +228,38 @@ func (e *Engine) message(c *conntrack.Conn[flow]) bool {
 			facts.Never.Add(tlsrules.StageCertificate)
 			e.allSaid(c)
 		}
+	case tlswire.TypeCertificate:
+		return e.certificate(c, from)
+	case tlswire.TypeServerKeyExchange:
+		e.uncertified(f)
+	case tlswire.TypeCertificateRequest:
+		e.uncertified(f)
+		e.certificateRequest(f)
+	case tlswire.TypeServerHelloDone:
+		e.uncertified(f)
+		e.allSaid(c)
+	case tlswire.TypeClientKeyExchange:
+		f.awaited = false
 	case tlswire.TypeNewSessionTicket:
 		e.abbreviated(f)
-		if ticket, ok := tlswire.ParseSessionTicket(t.Message()); ok {
-			f.ticketGiven(ticket.Ticket)
+		if t, ok := tlswire.ParseSessionTicket(t.Message()); ok {
+			f.ticketGiven(t.Ticket)
 		}
-	case tlswire.TypeServerKeyExchange, tlswire.TypeCertificate:
-		f.full()
-	case tlswire.TypeServerHelloDone:
-		f.full()
-		e.allSaid(c)
 	default:
 		return false
 	}
 	return true
+}
+
+// changeCipherSpec notes that a side says no more in clear. If it is the server
+// before its ServerHelloDone, the session is resumed.
+func (e *Engine) changeCipherSpec(c *conntrack.Conn[flow], from tlswire.Side) {
+	if f := &c.Value; from != f.ins.tls.ClientHelloFrom {
+		e.abbreviated(f)
+		e.allSaid(c)
+	} else {
+		f.awaited = false
+	}
 }
 
 // clientHello begins the judgement anew: a second hello (after a

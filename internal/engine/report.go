@@ -44,9 +44,12 @@ type Report struct {
 	Graced    bool   // it passes only because the time of grace is not over
 	Session   *Began // where the session resumed began, nil if that is not known
 
-	// TLS and Facts are nil once the connection is no longer read.
-	TLS       *tlswire.Conn
-	Facts     *tlsrules.Facts
+	// TLS and Facts are nil once the connection is no longer read, and so are
+	// Certificates, also where there is nothing to tell.
+	TLS          *tlswire.Conn
+	Facts        *tlsrules.Facts
+	Certificates *Certificates
+
 	SawTLS    bool
 	Records   [2]tlswire.RecordCounts // by tlswire.Side
 	Phase     tlswire.Phase

@@ -28,7 +28,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		r.Alerts = append(r.Alerts, AlertSeen{From: from, Alert: a})
 	}
 	if ins := f.ins; ins != nil {
-		r.TLS, r.Facts = &ins.tls, &ins.facts
+		r.TLS, r.Facts, r.Certificates = &ins.tls, &ins.facts, ins.certs
 		if from := ins.resumption.from; from != nil {
 			r.Session = &from.began
 		}

@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"time"
+
+	"tlsgate/conntrack"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/certs"
+	"tlsgate/tlsrules/tlswire"
+)
+
+// Certificates are what the two sides of one connection said of certificates, up
+// to TLS 1.2, beside the server's chain, which is among the Facts.
+type Certificates struct {
+	More    [2]int                      // certificates beyond certs.MaxChain, by who sent them
+	Broken  [2]bool                     // a list that no receiver takes; what stands before the fault is told
+	Client  []*certs.Certificate        // the TLS client's chain; nil if it sent none
+	Request *tlswire.CertificateRequest // the server's; nil if there was none
+
+	request tlswire.CertificateRequest
+}
+
+// certificates is where to put what a connection says of certificates: most say
+// nothing but the server's chain.
+func (ins *inspection) certificates() *Certificates {
+	if ins.certs == nil {
+		ins.certs = new(Certificates)
+	}
+	return ins.certs
+}
+
+// forget makes c ready for another connection.
+func (c *Certificates) forget() {
+	if c != nil {
+		*c = Certificates{request: c.request}
+	}
+}
+
+// certificate takes the Certificate message of a side, and reports whether there
+// is anything new to judge by. A list that is broken is for its receiver to
+// refuse.
+func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
+	f := &c.Value
+	t, facts := &f.ins.tls, &f.ins.facts
+	list := tlswire.CertificateList(t.Message())
+	var chain []*certs.Certificate
+	switch t.CertificateType[from] {
+	case tlswire.CertificateX509:
+		chain = e.chain(f, from, list)
+	case tlswire.CertificateRawPublicKey:
+		if key := list.RawPublicKey(); len(key) > 0 {
+			chain = []*certs.Certificate{certs.ParsePublicKey(key)}
+		}
+	default: // of a kind that is not read, but has fingerprints
+		chain = []*certs.Certificate{e.certs.Parse(list)}
+	}
+	if from == t.ClientHelloFrom {
+		f.awaited = false
+		if chain != nil {
+			f.ins.certificates().Client = chain
+		}
+		return true
+	}
+	if f.full(); facts.Resumed != tlsrules.ResumedNo && !f.ins.certain() {
+		// Judged by the certificate of the session, if it is known.
+		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
+		return false
+	}
+	facts.Chain = chain
+	facts.CertExpired = len(chain) > 0 && chain[0].Expired(time.Unix(0, e.now))
+	e.know(facts, tlsrules.StageCertificate)
+	return true
+}
+
+// chain reads a list of X.509 certificates.
+func (e *Engine) chain(f *flow, from tlswire.Side, list tlswire.CertificateList) []*certs.Certificate {
+	var all [certs.MaxChain][]byte
+	n := 0
+	for der := range list.All() {
+		if n < len(all) {
+			all[n] = der
+		}
+		n++
+	}
+	if broken, more := list.Broken(), n > len(all); broken || more {
+		told := f.ins.certificates()
+		told.More[from], told.Broken[from] = max(0, n-len(all)), broken
+	}
+	return e.certs.Chain(all[:min(n, len(all))])
+}
+
+// uncertified notes that the server goes on with a full handshake without having
+// sent a certificate: it is known that there is none.
+func (e *Engine) uncertified(f *flow) {
+	f.full()
+	if facts := &f.ins.facts; f.ins.tls.CertificateSettled && !facts.Known.Has(tlsrules.StageCertificate) && facts.Resumed == tlsrules.ResumedNo {
+		e.know(facts, tlsrules.StageCertificate)
+	}
+}
+
+// certificateRequest takes what the server asks of the client's certificate. The
+// tls event waits for the answer.
+func (e *Engine) certificateRequest(f *flow) {
+	told := f.ins.certificates()
+	tlswire.ParseCertificateRequest(f.ins.tls.Message(), f.ins.tls.Version, &told.request)
+	told.Request = &told.request
+	f.awaited = true
+}
