@@ -190,10 +190,12 @@ func (e *Engine) remember(c *conntrack.Conn[flow]) {
 	}
 }
 
-// graceful reports whether a refusal is forgiven: the session resumed began
-// before the policy could judge it, and the time of grace is not over.
+// graceful reports whether a refusal is forgiven: the session resumed, or the one
+// that up to now may be resumed, began before the policy could judge it, and the
+// time of grace is not over.
 func (e *Engine) graceful(f *flow) bool {
-	return e.inGrace() && f.ins.tls.HasServerHello && f.ins.facts.Resumed == tlsrules.ResumedUnknown
+	resumed := f.ins.facts.Resumed
+	return e.inGrace() && f.ins.tls.HasServerHello && (resumed == 0 || resumed == tlsrules.ResumedUnknown)
 }
 
 // forgive tells what would have been refused, and accepts it.

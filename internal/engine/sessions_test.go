@@ -64,7 +64,7 @@ func TestSessionsResumed(t *testing.T) {
 		first   string
 		again   string
 	}{
-		{"ticket", tls.VersionTLS12, `no, asked session_id`, `known, asked ticket, began in 1 by "sessions"`},
+		{"ticket", tls.VersionTLS12, `no, asked session_id, certificate`, `known, asked ticket, began in 1 by "sessions", certificate`},
 		{"TLS 1.3", tls.VersionTLS13, `no, asked none`, `known, asked psk, began in 1 by "sessions"`},
 	} {
 		full, again := pairOf(t, tt.version)
@@ -133,7 +133,7 @@ func TestGrace(t *testing.T) {
 	k := l.link4()
 	k.play(again, strategies["mss"])
 	if k.closed() || len(n.drop) != 1 || !n.drop[0].Decision.Observed || !n.drop[0].Graced || l.e.counts.GraceResumed != 1 || l.e.counts.Refused != 0 {
-		t.Errorf("a session from before: closed %v, %d events, %+v", k.closed(), len(n.drop), l.e.counts)
+		t.Errorf("a session from before: closed %v, %d events, %+v, %+v", k.closed(), len(n.drop), l.e.counts, n.drop)
 	}
 	k = l.link4()
 	k.play(full, strategies["mss"])
