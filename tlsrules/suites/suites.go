@@ -84,13 +84,18 @@ func Lookup(s string) (Suite, bool) {
 	if code, ok := ParseCode(s); ok {
 		return ByCode(code)
 	}
-	i, ok := slices.BinarySearchFunc(names[:], s, func(n name, s string) int {
-		return compareFold(n.name, s)
-	})
+	i, ok := nameRow(s)
 	if !ok {
 		return Suite{}, false
 	}
 	return table[names[i].row], true
+}
+
+// nameRow returns the place of a name, in any case, in names.
+func nameRow(s string) (int, bool) {
+	return slices.BinarySearchFunc(names[:], s, func(n name, s string) int {
+		return compareFold(n.name, s)
+	})
 }
 
 // ParseCode reads a suite's number as Lookup takes it, registered or not.

@@ -8,16 +8,22 @@ import (
 )
 
 func TestGeneratedIsCurrent(t *testing.T) {
-	got, err := generate("../registry")
+	files, err := generate("../registry")
 	if err != nil {
 		t.Fatal(err)
 	}
-	committed, err := os.ReadFile("../zz_generated.go")
-	if err != nil {
-		t.Fatal(err)
+	for name, got := range files {
+		committed, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, committed) {
+			t.Errorf("%s is not what the registry says: run go generate ./tlsrules/suites", name)
+		}
 	}
-	if !bytes.Equal(got, committed) {
-		t.Error("zz_generated.go is not what the registry says: run go generate ./tlsrules/suites")
+	all, err := filepath.Glob("../zz_*.go")
+	if err != nil || len(all) != len(files) {
+		t.Errorf("%d generated files are committed, want %d (%v)", len(all), len(files), err)
 	}
 }
 

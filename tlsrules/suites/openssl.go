@@ -1,0 +1,393 @@
+package suites
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// algorithms is a set of algorithms of one kind, or of properties, as OpenSSL
+// tells suites apart by them.
+type algorithms uint32
+
+const (
+	kxRSA algorithms = 1 << iota
+	kxDHE
+	kxDHr // fixed Diffie-Hellman, by who signed the certificate
+	kxDHd
+	kxECDHE
+	kxECDHr
+	kxECDHe
+	kxPSK
+	kxRSAPSK
+	kxDHEPSK
+	kxECDHEPSK
+	kxSRP
+)
+
+const (
+	authRSA algorithms = 1 << iota
+	authDSS
+	authECDSA
+	authDH
+	authECDH
+	authPSK
+	authSRP
+	authNone
+)
+
+const (
+	encNone algorithms = 1 << iota
+	encAES128
+	encAES256
+	encAES128GCM
+	encAES256GCM
+	encAES128CCM
+	encAES256CCM
+	encAES128CCM8
+	encAES256CCM8
+	encARIA128GCM
+	encARIA256GCM
+	encCamellia128
+	encCamellia256
+	encChaCha20
+	encDES
+	enc3DES
+	encRC2
+	encRC4
+	encIDEA
+	encSEED
+
+	encGCM = encAES128GCM | encAES256GCM
+	encAES = encAES128 | encAES256 | encAES128CCM | encAES256CCM | encAES128CCM8 | encAES256CCM8
+)
+
+const (
+	macMD5 algorithms = 1 << iota
+	macSHA1
+	macSHA256
+	macSHA384
+	macAEAD
+)
+
+// The versions that words of the language name. A suite has the one it came
+// with.
+const (
+	versionSSLv2 algorithms = 1 << iota
+	versionSSLv3
+	versionTLSv1
+	versionTLSv12
+)
+
+const (
+	strengthNone algorithms = 1 << iota
+	strengthLow
+	strengthMedium
+	strengthHigh
+	strengthExport40
+	strengthExport56
+	strengthFIPS
+)
+
+const (
+	extraNotDefault algorithms = 1 << iota
+	extraExport
+	extraNotExport
+)
+
+// selector is what a word stands for: suites that have one of the algorithms
+// in every field. A field that is zero asks nothing, and so the zero selector
+// selects all.
+type selector struct {
+	code                     uint16 // one suite alone
+	kx, auth, enc, mac       algorithms
+	version, strength, extra algorithms
+}
+
+// cipher is a suite as a release of OpenSSL has it.
+type cipher struct {
+	name string
+	selector
+	bits uint16 // of strength, by which @STRENGTH sorts
+}
+
+// word is a word of the language that is not a suite's name.
+type word struct {
+	name string
+	selector
+}
+
+// release is what one release of OpenSSL makes of a cipher list. Releases are
+// read only.
+type release struct {
+	name     string
+	ciphers  []cipher // by number
+	words    []word   // by name
+	tls13    []uint16 // stand in front of every list
+	standard string   // what DEFAULT means
+	prefer   []step   // the order before any word is read
+
+	// byNumber: a suite's name selects that suite; else all with its algorithms.
+	byNumber bool
+	// level: @SECLEVEL is a command.
+	level bool
+	// suiteBWhole: SUITEB128 and the like count only as the whole expression,
+	// else whatever follows them.
+	suiteBWhole bool
+	// strengthFirst: the first word that tells a strength forgets what words
+	// before it in an intersection told of the default list. OpenSSL 3.0's
+	// COMPLEMENTOFDEFAULT+HIGH is HIGH, and HIGH+COMPLEMENTOFDEFAULT is less.
+	strengthFirst bool
+}
+
+// releases are the ones known, the first when none is named.
+var releases = [...]release{
+	{
+		name: "3.0", ciphers: ciphers30, words: words30, prefer: preference30,
+		tls13:    []uint16{0x1302, 0x1303, 0x1301},
+		standard: "ALL:!COMPLEMENTOFDEFAULT:!eNULL",
+		byNumber: true, level: true, strengthFirst: true,
+	},
+	{
+		name: "1.1.1", ciphers: ciphers111, words: words111, prefer: preference30,
+		tls13:    []uint16{0x1302, 0x1303, 0x1301},
+		standard: "ALL:!COMPLEMENTOFDEFAULT:!eNULL",
+		byNumber: true, level: true, strengthFirst: true,
+	},
+	{
+		name: "1.0.2", ciphers: ciphers102, words: words102, prefer: preference102,
+		standard: "ALL:!EXPORT:!LOW:!aNULL:!eNULL:!SSLv2",
+	},
+	{
+		name: "1.0.2d", ciphers: ciphers102d, words: words102d, prefer: preference102,
+		standard: "ALL:!EXPORT:!aNULL:!eNULL:!SSLv2", suiteBWhole: true,
+	},
+}
+
+// suiteB is what the words of RFC 6460 stand for, longer ones first.
+var suiteB = [...]struct{ word, list string }{
+	{"SUITEB128ONLY", "ECDHE-ECDSA-AES128-GCM-SHA256"},
+	{"SUITEB128C2", "ECDHE-ECDSA-AES256-GCM-SHA384"},
+	{"SUITEB128", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"},
+	{"SUITEB192", "ECDHE-ECDSA-AES256-GCM-SHA384"},
+}
+
+// list is a cipher list being read.
+type list struct {
+	*release
+	order
+	said *Expansion
+}
+
+// expand returns the suites that the release makes of a cipher list.
+func (r *release) expand(expression string) (e Expansion, err error) {
+	l := list{release: r, order: newOrder(r), said: &e}
+	for _, s := range suiteB {
+		if expression == s.word || !r.suiteBWhole && strings.HasPrefix(expression, s.word) {
+			expression = s.list
+			break
+		}
+	}
+	if rest, ok := strings.CutPrefix(expression, "DEFAULT"); ok {
+		if err := l.read(r.standard); err != nil {
+			return e, err
+		}
+		expression = strings.TrimPrefix(rest, ":")
+	}
+	if err := l.read(expression); err != nil {
+		return e, err
+	}
+	e.Codes = l.codes(slices.Clone(r.tls13))
+	if len(e.Codes) == len(r.tls13) {
+		return e, &ExpressionError{Msg: "selects no suite of OpenSSL " + r.name}
+	}
+	return e, nil
+}
+
+// separator reports whether OpenSSL ends an entry of a list there.
+func separator(c byte) bool { return c == ':' || c == ' ' || c == ';' || c == ',' }
+
+// read applies the entries of a list. Every byte is read once, and every entry
+// walks the release's suites once.
+func (l *list) read(s string) error {
+	for i := 0; i < len(s); {
+		if separator(s[i]) {
+			i++
+			continue
+		}
+		start, op := i, opAdd
+		switch s[i] {
+		case '-':
+			op = opRemove
+		case '+':
+			op = opLast
+		case '!':
+			op = opKill
+		case '@':
+			op = opCommand
+		}
+		if op != opAdd {
+			i++
+		}
+		if op == opCommand {
+			end := l.word(s, i)
+			if err := l.command(s[i:end], s[start:]); err != nil {
+				return err
+			}
+			i = entryEnd(s, end)
+			continue
+		}
+		next, err := l.entry(s, start, i, op)
+		if err != nil {
+			return err
+		}
+		i = next
+	}
+	return nil
+}
+
+// word returns where the word that begins at i ends.
+func (r *release) word(s string, i int) int {
+	for ; i < len(s); i++ {
+		c := s[i]
+		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '=' && r.level) {
+			break
+		}
+	}
+	return i
+}
+
+// entryEnd returns where the entry ends that i is in.
+func entryEnd(s string, i int) int {
+	for i < len(s) && !separator(s[i]) {
+		i++
+	}
+	return i
+}
+
+// entry applies one entry, the words of which begin at i, and returns where
+// reading goes on: behind it, or, where OpenSSL finds a word it does not have
+// or two that exclude each other, at the next separator.
+func (l *list) entry(s string, start, i int, op op) (int, error) {
+	var all selector
+	for {
+		end := l.word(s, i)
+		if end == i {
+			return 0, syntaxError(s[start:], i-start)
+		}
+		w, found := l.find(s[i:end])
+		if !found {
+			l.ignore(s, i, end)
+			return entryEnd(s, end), nil
+		}
+		if !l.intersect(&all, &w) {
+			return entryEnd(s, end), nil
+		}
+		i = end
+		if i == len(s) || s[i] != '+' {
+			l.apply(op, func(c *cipher) bool { return l.selects(&all, c) })
+			return i, nil
+		}
+		i++
+	}
+}
+
+// find returns what a word stands for. Case counts.
+func (r *release) find(w string) (selector, bool) {
+	for i := range r.ciphers {
+		if c := &r.ciphers[i]; c.name == w {
+			s := c.selector
+			s.version = 0 // a name does not tell the version
+			return s, true
+		}
+	}
+	i, ok := slices.BinarySearchFunc(r.words, w, func(w word, s string) int { return strings.Compare(w.name, s) })
+	if !ok {
+		return selector{}, false
+	}
+	return r.words[i].selector, true
+}
+
+// intersect narrows all to what w selects too, and reports false when that is
+// nothing by the words alone.
+func (r *release) intersect(all, w *selector) bool {
+	all.code = w.code
+	if r.strengthFirst && all.strength == 0 && w.strength != 0 {
+		all.extra = 0
+	}
+	for _, f := range [...]struct {
+		all *algorithms
+		w   algorithms
+	}{
+		{&all.kx, w.kx}, {&all.auth, w.auth}, {&all.enc, w.enc}, {&all.mac, w.mac},
+		{&all.extra, w.extra}, {&all.strength, w.strength}, {&all.version, w.version},
+	} {
+		switch {
+		case f.w == 0:
+		case *f.all == 0:
+			*f.all = f.w
+		default:
+			if *f.all &= f.w; *f.all == 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// selects reports whether a selector takes a suite.
+func (r *release) selects(s *selector, c *cipher) bool {
+	if s.extra == extraExport|extraNotExport && s.strength == 0 && c.extra == extraExport {
+		return true // 1.0.2d's COMPLEMENTOFDEFAULT: export suites, whatever else they have
+	}
+	return (!r.byNumber || s.code == 0 || s.code == c.code) &&
+		s.kx.takes(c.kx) && s.auth.takes(c.auth) && s.enc.takes(c.enc) && s.mac.takes(c.mac) &&
+		s.version.takes(c.version) && s.strength.takes(c.strength) && s.extra.takes(c.extra)
+}
+
+func (s algorithms) takes(have algorithms) bool { return s == 0 || s&have != 0 }
+
+// command runs what follows an @.
+func (l *list) command(name, from string) error {
+	switch {
+	case name == "STRENGTH":
+		l.sortByStrength()
+		return nil
+	case l.level && len(name) == len("SECLEVEL=n") && strings.HasPrefix(name, "SECLEVEL="):
+		if n := name[len(name)-1]; '0' <= n && n <= '5' {
+			l.said.note(fmt.Sprintf("@%s takes nothing out of the list; a program that uses it may refuse more", name))
+			return nil
+		}
+		return &ExpressionError{Msg: fmt.Sprintf("has %q, and levels are 0 to 5", "@"+name)}
+	case name == "":
+		return syntaxError(from, 1)
+	}
+	known := []string{"@STRENGTH"}
+	if l.level {
+		known = append(known, "@SECLEVEL=2")
+	}
+	return &ExpressionError{
+		Msg:  fmt.Sprintf("has %q, which OpenSSL %s refuses", "@"+short(name), l.name),
+		Hint: suggest(Closest("@"+name, known), "commands are "+strings.Join(known, ", ")),
+	}
+}
+
+// syntaxError is for what OpenSSL calls an invalid command: no word at i.
+func syntaxError(s string, i int) *ExpressionError {
+	if i >= len(s) || separator(s[i]) {
+		return &ExpressionError{Msg: fmt.Sprintf("has %q without a word behind it", s[:i])}
+	}
+	e := &ExpressionError{Msg: fmt.Sprintf("has %q where OpenSSL wants a word, in %q", s[i:i+1], short(s))}
+	if s[i] == '[' || s[i] == '|' {
+		e.Hint = "groups of equal preference are BoringSSL's"
+	}
+	return e
+}
+
+// short cuts what a message repeats of an expression.
+func short(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "..."
+	}
+	return s
+}
