@@ -43,7 +43,7 @@ var kinds = []string{"openssl", "class", "mozilla", "aws"}
 // or number, as Lookup and ParseCode take it, or
 //
 //	openssl:LIST         a cipher list, as OpenSSL 3.0 reads it
-//	openssl-RELEASE:LIST as that release reads it: 3.0, 1.1.1, 1.0.2, 1.0.2d
+//	openssl-RELEASE:LIST as that release reads it: 3.0, 3.5, 1.1.1, 1.0.2, 1.0.2d
 //	class:NAME           one of Classes
 //	mozilla:NAME-VERSION a guideline of Mozilla's, without a version the newest
 //	aws:NAME             a predefined policy of AWS's load balancers
@@ -68,7 +68,7 @@ func Expand(s string) (Expansion, error) {
 		}
 		return Expansion{}, &ExpressionError{
 			Msg:  fmt.Sprintf("names a release of OpenSSL that is not known: %q", short(prefix)),
-			Hint: "known are openssl-3.0 (also openssl:), openssl-1.1.1, openssl-1.0.2, and openssl-1.0.2d for before 1.0.2g",
+			Hint: "known are openssl-3.0 (also openssl:), openssl-3.5, openssl-1.1.1, openssl-1.0.2, and openssl-1.0.2d for before 1.0.2g",
 		}
 	case kind == "class":
 		return expandClass(strings.TrimSpace(rest))
@@ -139,9 +139,14 @@ func expandOpenSSL(r *release, s string) (Expansion, error) {
 		return Expansion{}, &ExpressionError{Msg: "has no cipher list behind the colon", Hint: `for OpenSSL's own default write "openssl:DEFAULT"`}
 	}
 	e, err := r.expand(s)
-	empty, ok := err.(*ExpressionError)
-	if !ok || len(e.Ignored) > 0 || empty.Hint != "" {
+	if err != errEmpty {
 		return e, err
+	}
+	empty := &ExpressionError{Msg: "selects no suite of OpenSSL " + r.name}
+	if len(e.Ignored) > 0 {
+		empty.Msg += fmt.Sprintf(", which does not know %q", e.Ignored[0].Word)
+		empty.Hint = e.Ignored[0].Hint
+		return e, empty
 	}
 	for i := range releases {
 		if other := &releases[i]; other != r {
@@ -151,7 +156,7 @@ func expandOpenSSL(r *release, s string) (Expansion, error) {
 			}
 		}
 	}
-	return e, err
+	return e, empty
 }
 
 // mostIgnored bounds the ignored words that are kept, for each is compared with

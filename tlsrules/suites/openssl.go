@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,6 +132,8 @@ type release struct {
 	byNumber bool
 	// level: @SECLEVEL is a command.
 	level bool
+	// standardNames: IANA's names of suites are words too.
+	standardNames bool
 	// suiteBWhole: SUITEB128 and the like count only as the whole expression,
 	// else whatever follows them.
 	suiteBWhole bool
@@ -147,6 +150,12 @@ var releases = [...]release{
 		tls13:    []uint16{0x1302, 0x1303, 0x1301},
 		standard: "ALL:!COMPLEMENTOFDEFAULT:!eNULL",
 		byNumber: true, level: true, strengthFirst: true,
+	},
+	{
+		name: "3.5", ciphers: ciphers35, words: words35, prefer: preference30,
+		tls13:    []uint16{0x1302, 0x1303, 0x1301},
+		standard: "ALL:!COMPLEMENTOFDEFAULT:!eNULL",
+		byNumber: true, level: true, strengthFirst: true, standardNames: true,
 	},
 	{
 		name: "1.1.1", ciphers: ciphers111, words: words111, prefer: preference30,
@@ -179,6 +188,10 @@ type list struct {
 	said *Expansion
 }
 
+// errEmpty is for a list that selects nothing. TLS 1.3 aside, which it does not
+// select.
+var errEmpty = errors.New("suites: empty cipher list")
+
 // expand returns the suites that the release makes of a cipher list.
 func (r *release) expand(expression string) (e Expansion, err error) {
 	l := list{release: r, order: newOrder(r), said: &e}
@@ -199,7 +212,7 @@ func (r *release) expand(expression string) (e Expansion, err error) {
 	}
 	e.Codes = l.codes(slices.Clone(r.tls13))
 	if len(e.Codes) == len(r.tls13) {
-		return e, &ExpressionError{Msg: "selects no suite of OpenSSL " + r.name}
+		return e, errEmpty
 	}
 	return e, nil
 }
@@ -250,7 +263,8 @@ func (l *list) read(s string) error {
 func (r *release) word(s string, i int) int {
 	for ; i < len(s); i++ {
 		c := s[i]
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '=' && r.level) {
+		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' ||
+			c == '=' && r.level || c == '_' && r.standardNames) {
 			break
 		}
 	}
@@ -294,8 +308,14 @@ func (l *list) entry(s string, start, i int, op op) (int, error) {
 
 // find returns what a word stands for. Case counts.
 func (r *release) find(w string) (selector, bool) {
+	var standard uint16
+	if r.standardNames && strings.Contains(w, "_") {
+		if suite, ok := Lookup(w); ok && suite.IANA == w {
+			standard = suite.Code
+		}
+	}
 	for i := range r.ciphers {
-		if c := &r.ciphers[i]; c.name == w {
+		if c := &r.ciphers[i]; c.name == w || c.code == standard {
 			s := c.selector
 			s.version = 0 // a name does not tell the version
 			return s, true

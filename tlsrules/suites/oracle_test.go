@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,4 +83,58 @@ func TestAgreesWithGnuTLS(t *testing.T) {
 			t.Errorf("%s is %q, want %q", m[2], s.GnuTLS, m[1])
 		}
 	}
+}
+
+// TestExpandsAsThisOpenSSL asks the openssl of this machine every expression.
+// Releases that are not known are compared with the nearest, and must not
+// differ either: if one does, its facts belong into the registry.
+func TestExpandsAsThisOpenSSL(t *testing.T) {
+	version := strings.Fields(output(t, "openssl", "version"))[1]
+	r := nearest(version)
+	if !strings.HasPrefix(version, r.name) {
+		t.Logf("OpenSSL %s is not known, compared with %s: what differs may be the release, or how it was built", version, r.name)
+	}
+	asked := expressions(t)
+	answers := make([]string, len(asked))
+	for i, expression := range asked {
+		answers[i] = askOpenSSL(expression)
+	}
+	for i, expression := range asked {
+		if got := answer(r, expression); got != answers[i] {
+			t.Errorf("%q:\n got %s\nwant %s, says OpenSSL %s", expression, got, answers[i], version)
+		}
+	}
+}
+
+// nearest returns the release that is most like a version of OpenSSL's.
+func nearest(version string) *release {
+	name := "3.0"
+	switch {
+	case strings.HasPrefix(version, "3.0."), strings.HasPrefix(version, "3.1."):
+	case version == "1.0.2d":
+		name = version
+	case strings.HasPrefix(version, "1.0."):
+		name = "1.0.2"
+	case strings.HasPrefix(version, "1."):
+		name = "1.1.1"
+	default:
+		name = "3.5"
+	}
+	return &releases[slices.IndexFunc(releases[:], func(r release) bool { return r.name == name })]
+}
+
+// askOpenSSL returns the numbers that openssl ciphers prints.
+func askOpenSSL(expression string) string {
+	if strings.HasPrefix(expression, "-") {
+		expression = ":" + expression // or the command takes it for an option
+	}
+	out, err := exec.Command("openssl", "ciphers", "-V", expression).Output()
+	if err != nil {
+		return "error"
+	}
+	var codes []string
+	for _, m := range regexp.MustCompile(`(?m)^ *0x(..),0x(..) - `).FindAllStringSubmatch(string(out), -1) {
+		codes = append(codes, m[1]+m[2])
+	}
+	return strings.Join(codes, " ")
 }

@@ -93,7 +93,7 @@ func writeOpenSSL(b *bytes.Buffer, dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, release := range []string{"3.0", "1.1.1", "1.0.2", "1.0.2d"} {
+	for _, release := range []string{"3.0", "3.5", "1.1.1", "1.0.2", "1.0.2d"} {
 		suffix := strings.ReplaceAll(release, ".", "")
 		if err := writeCiphers(b, filepath.Join(dir, "openssl-"+release+".csv"), "ciphers"+suffix, named); err != nil {
 			return err
