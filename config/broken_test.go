@@ -91,7 +91,7 @@ var broken = []struct{ text, want, hint string }{
 	{"[[rule]]\n[rule.require]\nversion = 1.2", `policy.toml:3: rule[1].require.version: has 1.2, where a string or a list of strings belongs`, `write it in quotes: "1.2"`},
 	{"[sets]\np = [\n\"AES128-SHA\",\n\"AES128-SHB\"]\n[[rule]]\naction = \"accept\"\n[[rule]]\nrequire.cipher = \"@p\"",
 		`policy.toml:8: rule[2].require.cipher: "AES128-SHB" (of @p) is not a cipher suite`, `did you mean "AES128-SHA"?`},
-	{"[[rule]]\nrequire.cipher = \"mozilla:intermediate-5.7\"", `policy.toml:2: rule[1].require.cipher: "mozilla:intermediate-5.7" is not supported yet`, "list the suites by name"},
+	{"[[rule]]\nrequire.cipher = \"mozilla:intermediate-5.9\"", `policy.toml:2: rule[1].require.cipher: "mozilla:intermediate-5.9" names a version of Mozilla's guidelines that is not known: "intermediate-5.9"`, "of intermediate there are 4.0, 5.0, 5.7, 5.8, 6.0"},
 	{"[[test]]\nname = \"x\"", `policy.toml:1: test: is not supported yet`, ""},
 }
 

@@ -31,6 +31,7 @@ type Condition struct {
 	ja4      []ja4Pattern
 
 	text  []string            // the values, canonical, each once
+	notes []string            // what a reader should know about them
 	shown map[string]struct{} // text, while values are parsed
 }
 

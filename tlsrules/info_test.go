@@ -83,6 +83,10 @@ func TestWarnings(t *testing.T) {
 			[]string{`is never satisfied: TLS 1.3 encrypts the ALPN protocol selected, and unseen = "allow" is not set`}},
 		{"required alert", []Rule{require(cond(t, "alert", "close_notify"))},
 			[]string{`refuses at every encrypted alert, the closing one of each connection too: set unseen = "allow" to judge only those in clear`}},
+		{"suites by hearsay", []Rule{require(cond(t, "version", "1.3"), cond(t, "cipher", "aws:ELBSecurityPolicy-TLS13-1-3-PQ-2025-09"))},
+			[]string{`cipher: aws:ELBSecurityPolicy-TLS13-1-3-PQ-2025-09 rests on a third party's emulator of AWS, not on a document of AWS's (confidence "mirror"): aws elbv2 describe-ssl-policies confirms it`}},
+		{"a level that takes nothing out", []Rule{match(cond(t, "offers_cipher", "openssl:DEFAULT@SECLEVEL=2", "openssl:AES@SECLEVEL=2"))},
+			[]string{"offers_cipher: @SECLEVEL=2 takes nothing out of the list; a program that uses it may refuse more"}},
 		{"required alert, unseen allowed", []Rule{{Name: "r", Require: conds(cond(t, "alert", "close_notify")), UnseenAllow: true}}, nil},
 	} {
 		infos := policy(t, Defaults{Accept, Accept, false}, tt.rules...).Rules()

@@ -1,6 +1,7 @@
 package tlsrules
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -259,24 +260,29 @@ func (c *Condition) addNumber(n uint16) {
 	c.numbers.add(n)
 }
 
-// expressions are what a list of suites will take one day.
-var expressions = []string{"openssl:", "class:", "mozilla:", "aws:"}
-
+// parseSuite takes a suite's name or number, or an expression of suites. A word
+// that OpenSSL would read over is an error here: in a policy it lets pass or
+// refuses what nobody meant.
 func (c *Condition) parseSuite(s string) *ValueError {
-	code, ok := suites.ParseCode(s)
-	if suite, named := suites.Lookup(s); named {
-		code, ok = suite.Code, true
+	e, err := suites.Expand(s)
+	if err != nil {
+		var bad *suites.ExpressionError
+		errors.As(err, &bad)
+		return &ValueError{Msg: bad.Msg, Hint: bad.Hint}
 	}
-	if !ok {
-		for _, e := range expressions {
-			if strings.HasPrefix(strings.ToLower(s), e) {
-				return &ValueError{Msg: "is not supported yet", Hint: "list the suites by name"}
-			}
+	if len(e.Ignored) > 0 {
+		word := e.Ignored[0]
+		return &ValueError{Msg: fmt.Sprintf("has %q, which OpenSSL does not know and reads over", word.Word), Hint: word.Hint}
+	}
+	for _, code := range e.Codes {
+		c.addNumber(code)
+		c.show(suites.OpenSSLName(code))
+	}
+	for _, note := range e.Notes {
+		if !slices.Contains(c.notes, note) {
+			c.notes = append(c.notes, note)
 		}
-		return &ValueError{Msg: "is not a cipher suite", Hint: suggestion(suites.Suggest(s), nil)}
 	}
-	c.addNumber(code)
-	c.show(suites.OpenSSLName(code))
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 // never matches, a requirement nothing fulfils.
 func (p *Policy) warnings(i int) []string {
 	r := &p.rules[i]
-	var w []string
+	w := r.notes()
 	if by := p.shadow(i); by != "" {
 		w = append(w, "is never asked: "+by)
 	}
@@ -29,6 +29,20 @@ func (p *Policy) warnings(i int) []string {
 	}
 	w = append(w, r.suiteWarnings(allowed)...)
 	return append(w, r.recordWarnings(allowed)...)
+}
+
+// notes are what values of the rule say of themselves.
+func (r *rule) notes() (w []string) {
+	for _, part := range [][]Condition{r.Match, r.Unless, r.Require} {
+		for i := range part {
+			for _, note := range part[i].notes {
+				if note = part[i].key.String() + ": " + note; !slices.Contains(w, note) {
+					w = append(w, note)
+				}
+			}
+		}
+	}
+	return w
 }
 
 // shadow says which earlier rule decides all that rule i would match.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -18,25 +19,34 @@ func newSuitesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "suites [EXPRESSION]",
-		Short: "Suites by any name, number or class",
+		Short: "Suites by any name, number, class or cipher list",
 		Long: `Print cipher suites with all their names and properties.
 
-EXPRESSION is a list, separated by commas, colons or spaces, of IANA, OpenSSL or
-GnuTLS names, of numbers (0xC02F, or 0xC0,0x2F), and of class:NAME, where NAME is
-one of ` + strings.Join(suites.Classes(), ", ") + `.
-Without it all suites are printed.`,
+EXPRESSION is a list, separated by commas, colons or spaces, of
+  IANA, OpenSSL or GnuTLS names, and numbers (0xC02F, or 0xC0,0x2F)
+  class:NAME            one of ` + strings.Join(suites.Classes(), ", ") + `
+  mozilla:NAME-VERSION  Mozilla's guidelines: modern, intermediate, old; newest without a version
+  aws:NAME              a predefined policy of AWS's load balancers
+or a cipher list of OpenSSL's (ECDHE+AESGCM:!aNULL), read as OpenSSL 3.0 reads it.
+openssl:LIST says so, and openssl-3.5:, openssl-1.1.1:, openssl-1.0.2: and
+openssl-1.0.2d: read it as that release does. Without EXPRESSION all suites are
+printed.`,
 		Example: `  tlsgate suites ECDHE-RSA-AES128-GCM-SHA256
-  tlsgate suites 'AES128-SHA:0xC02F'
-  tlsgate suites --json class:fs-aead`,
+  tlsgate suites 'ECDHE+AESGCM:!aNULL'
+  tlsgate suites 'openssl-1.0.2:RC4:HIGH:!MD5:!aNULL:!EDH'
+  tlsgate suites --json mozilla:intermediate`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := parseSuites(strings.Join(args, " "))
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return printSuitesJSON(cmd.OutOrStdout(), list)
+			for _, w := range list.warnings {
+				fmt.Fprintf(cmd.ErrOrStderr(), "tlsgate: warning: %s\n", w)
 			}
-			return printSuites(cmd.OutOrStdout(), list)
+			if asJSON {
+				return printSuitesJSON(cmd.OutOrStdout(), list.suites)
+			}
+			return printSuites(cmd.OutOrStdout(), list.suites)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
@@ -48,72 +58,152 @@ var (
 	codePair = regexp.MustCompile(`(?i)\b0x([0-9a-f]{2}), ?0x([0-9a-f]{2})\b`)
 	// codeShort is a number that could be half of a pair.
 	codeShort = regexp.MustCompile(`(?i)^0x[0-9a-f]{1,3}$`)
+	// cipherList is the prefix of a list that OpenSSL's rules separate.
+	cipherList = regexp.MustCompile(`(?i)(^|[,:\s])openssl(-[0-9a-z.]+)?:`)
 )
 
-// parseSuites returns the suites an expression names, each once, in the
-// expression's order. The empty expression means all.
-func parseSuites(expression string) ([]suites.Suite, error) {
-	words := strings.FieldsFunc(codePair.ReplaceAllString(expression, "0x$1$2"), func(r rune) bool {
-		return strings.ContainsRune(",: \t\r\n", r)
-	})
-	if len(words) == 0 {
-		if strings.TrimSpace(expression) != "" {
-			return nil, fmt.Errorf("no suite in %q", expression)
-		}
-		return slices.Collect(suites.All()), nil
-	}
-	var list []suites.Suite
-	seen := make(map[uint16]bool)
-	add := func(s suites.Suite) {
-		if !seen[s.Code] {
-			seen[s.Code] = true
-			list = append(list, s)
-		}
-	}
-	for i := 0; i < len(words); i++ {
-		switch word := words[i]; strings.ToLower(word) {
-		case "openssl", "mozilla", "aws":
-			return nil, fmt.Errorf("%s: expressions are not supported yet", strings.ToLower(word))
-		case "class":
-			if i++; i == len(words) {
-				return nil, fmt.Errorf("class: without a name; the classes are %s", strings.Join(suites.Classes(), ", "))
-			}
-			class := strings.ToLower(words[i])
-			if !slices.Contains(suites.Classes(), class) {
-				return nil, fmt.Errorf("unknown class %q%s", words[i], didYouMean(suites.SuggestClass(class)))
-			}
-			for s := range suites.All() {
-				if s.Class == class {
-					add(s)
-				}
-			}
-		default:
-			if codeShort.MatchString(word) {
-				return nil, fmt.Errorf("number %q needs four digits, as in 0xC02F", word)
-			}
-			s, ok := suites.Lookup(word)
-			if !ok {
-				return nil, fmt.Errorf("unknown suite %q%s", word, didYouMean(suites.Suggest(word)))
-			}
-			add(s)
-		}
-	}
-	return list, nil
+// suiteList is suites in the order of an expression, each once.
+type suiteList struct {
+	suites   []suites.Suite
+	seen     map[uint16]bool
+	warnings []string
 }
 
-func didYouMean(name string) string {
-	if name == "" {
-		return ""
+// parseSuites returns the suites an expression names. The empty expression
+// means all.
+func parseSuites(expression string) (*suiteList, error) {
+	l := &suiteList{seen: map[uint16]bool{}}
+	if strings.TrimSpace(expression) == "" {
+		l.suites = slices.Collect(suites.All())
+		return l, nil
 	}
-	return fmt.Sprintf("; did you mean %q?", name)
+	words, list := expression, ""
+	if at := cipherList.FindStringIndex(expression); at != nil {
+		words, list = expression[:at[0]], strings.TrimLeft(expression[at[0]:], ",: \t\r\n")
+	} else if suites.IsCipherList(expression) && !hasKind(expression) {
+		words, list = "", "openssl:"+expression
+	}
+	if err := l.words(words); err != nil {
+		return nil, err
+	}
+	if list != "" {
+		if err := l.expand(list); err != nil {
+			return nil, err
+		}
+	}
+	if len(l.suites) == 0 {
+		return nil, fmt.Errorf("no suite in %q", expression)
+	}
+	return l, nil
+}
+
+// kinds are prefixes that take one name.
+var kinds = []string{"class", "mozilla", "aws"}
+
+func fields(expression string) []string {
+	return strings.FieldsFunc(codePair.ReplaceAllString(expression, "0x$1$2"), func(r rune) bool {
+		return strings.ContainsRune(",: \t\r\n", r)
+	})
+}
+
+// hasKind reports whether a prefix is among the words of a list.
+func hasKind(expression string) bool {
+	return slices.ContainsFunc(fields(expression), func(word string) bool {
+		return slices.Contains(kinds, strings.ToLower(word))
+	})
+}
+
+// words adds the suites of a list of names, numbers, and prefixes with names.
+func (l *suiteList) words(list string) error {
+	words := fields(list)
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		switch kind := strings.ToLower(word); {
+		case slices.Contains(kinds, kind):
+			name := ""
+			if i++; i < len(words) {
+				name = words[i]
+			}
+			if kind == "aws" && strings.EqualFold(name, "classic") && i+1 < len(words) {
+				i++
+				name += ":" + words[i]
+			}
+			if err := l.expand(kind + ":" + name); err != nil {
+				return err
+			}
+		case codeShort.MatchString(word):
+			return fmt.Errorf("number %q needs four digits, as in 0xC02F", word)
+		default:
+			s, ok := suites.Lookup(word)
+			if !ok {
+				return unknownSuite(word)
+			}
+			l.add(s)
+		}
+	}
+	return nil
+}
+
+// unknownSuite says what a name that is none was to be.
+func unknownSuite(word string) error {
+	name := suites.Suggest(word)
+	if suites.IsCipherList(word) {
+		name = "openssl:" + word
+	}
+	if name != "" {
+		return fmt.Errorf("unknown suite %q; did you mean %q?", word, name)
+	}
+	if _, err := suites.Expand("openssl:" + word); err != nil {
+		var bad *suites.ExpressionError
+		if errors.As(err, &bad) && bad.Hint != "" {
+			return fmt.Errorf("unknown suite %q; %s", word, bad.Hint)
+		}
+	}
+	return fmt.Errorf("unknown suite %q", word)
+}
+
+func (l *suiteList) add(s suites.Suite) {
+	if !l.seen[s.Code] {
+		l.seen[s.Code] = true
+		l.suites = append(l.suites, s)
+	}
+}
+
+// longestShown bounds what an error repeats of an expression.
+const longestShown = 80
+
+// expand adds the suites of an expression with a prefix.
+func (l *suiteList) expand(expression string) error {
+	e, err := suites.Expand(expression)
+	if err != nil {
+		if len(expression) > longestShown {
+			expression = expression[:longestShown] + "..."
+		}
+		return fmt.Errorf("%q %w", expression, err)
+	}
+	for _, code := range e.Codes {
+		if s, ok := suites.ByCode(code); ok {
+			l.add(s)
+		}
+	}
+	for _, word := range e.Ignored {
+		w := fmt.Sprintf("%q is no word of OpenSSL's, which reads over it", word.Word)
+		if word.Hint != "" {
+			w += "; " + word.Hint
+		}
+		l.warnings = append(l.warnings, w)
+	}
+	l.warnings = append(l.warnings, e.Notes...)
+	return nil
 }
 
 func printSuites(w io.Writer, list []suites.Suite) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "CODE\tIANA\tOPENSSL\tGNUTLS\tCLASS\tVERSIONS")
+	fmt.Fprintln(table, "CODE\tIANA\tOPENSSL\tGNUTLS\tKX\tAUTH\tENC\tBITS\tCLASS\tVERSIONS")
 	for _, s := range list {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", suiteCode(s),
-			orDash(s.IANA), orDash(s.OpenSSL), orDash(s.GnuTLS), s.Class, versionSpan(s))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", suiteCode(s),
+			orDash(s.IANA), orDash(s.OpenSSL), orDash(s.GnuTLS), orDash(s.KX), orDash(s.Auth), orDash(s.Enc), s.Bits,
+			s.Class, versionSpan(s))
 	}
 	return table.Flush()
 }
@@ -147,6 +237,7 @@ func printSuitesJSON(w io.Writer, list []suites.Suite) error {
 		KX         string `json:"kx"`
 		Auth       string `json:"auth"`
 		Enc        string `json:"enc"`
+		Bits       uint16 `json:"bits"`
 		MAC        string `json:"mac"`
 		Class      string `json:"class"`
 		MinVersion string `json:"min_version"`
@@ -156,7 +247,7 @@ func printSuitesJSON(w io.Writer, list []suites.Suite) error {
 	for _, s := range list {
 		j := suiteJSON{
 			Code: suiteCode(s), IANA: s.IANA, OpenSSL: s.OpenSSL, GnuTLS: s.GnuTLS,
-			KX: s.KX, Auth: s.Auth, Enc: s.Enc, MAC: s.MAC, Class: s.Class,
+			KX: s.KX, Auth: s.Auth, Enc: s.Enc, Bits: s.Bits, MAC: s.MAC, Class: s.Class,
 		}
 		if s.MinVersion != 0 {
 			j.MinVersion, j.MaxVersion = suites.VersionKey(s.MinVersion), suites.VersionKey(s.MaxVersion)

@@ -206,6 +206,7 @@ func (r *release) meant(w string) string {
 		return fmt.Sprintf("OpenSSL takes its own names, and case counts: %q", suite.OpenSSL)
 	}
 	c := closest{to: w}
+	c.offer("DEFAULT")
 	for i := range r.words {
 		c.offer(r.words[i].name)
 	}
