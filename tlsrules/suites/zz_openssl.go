@@ -1040,7 +1040,7 @@ var words102d = []word{
 	{"CAMELLIA128", selector{enc: encCamellia128}},
 	{"CAMELLIA256", selector{enc: encCamellia256}},
 	{"COMPLEMENTOFALL", selector{enc: encNone}},
-	{"COMPLEMENTOFDEFAULT", selector{auth: authNone, enc: ^encNone, extra: extraExport | extraNotExport}},
+	{"COMPLEMENTOFDEFAULT", selector{auth: authNone, enc: ^encNone, version: ^versionSSLv2, extra: extraExport | extraNotExport}},
 	{"DES", selector{enc: encDES}},
 	{"DH", selector{kx: kxDHE | kxDHr | kxDHd}},
 	{"DHE", selector{kx: kxDHE, auth: ^authNone}},
