@@ -61,18 +61,19 @@ func set(column, names string) (string, error) {
 	return strings.Join(terms, "|"), nil
 }
 
-// selector writes a row's algorithms as Go, those it has.
+// selector writes a row's algorithms as Go, those it has. Strength and extra
+// share the column flags.
 func selector(r row) (string, error) {
+	for _, flag := range strings.Fields(r["flags"]) {
+		column := "extra"
+		if _, ok := algorithm["strength"][flag]; ok {
+			column = "strength"
+		}
+		r[column] += " " + flag
+	}
 	var fields []string
 	for _, column := range columns {
-		names := r[column]
-		if column == "strength" || column == "extra" { // share a column
-			names = strings.Join(slices.DeleteFunc(strings.Fields(r["flags"]), func(f string) bool {
-				_, ok := algorithm[column][f]
-				return !ok
-			}), " ")
-		}
-		value, err := set(column, names)
+		value, err := set(column, r[column])
 		if err != nil {
 			return "", err
 		}
@@ -80,6 +81,7 @@ func selector(r row) (string, error) {
 			fields = append(fields, column+": "+value)
 		}
 	}
+	r["strength"], r["extra"] = "", ""
 	return strings.Join(fields, ", "), nil
 }
 
