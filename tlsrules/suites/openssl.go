@@ -188,8 +188,8 @@ type list struct {
 	said *Expansion
 }
 
-// errEmpty is for a list that selects nothing. TLS 1.3 aside, which it does not
-// select.
+// errEmpty is for a list that selects nothing, TLS 1.3 aside, which no list
+// selects.
 var errEmpty = errors.New("suites: empty cipher list")
 
 // expand returns the suites that the release makes of a cipher list.
@@ -197,6 +197,9 @@ func (r *release) expand(expression string) (e Expansion, err error) {
 	l := list{release: r, order: newOrder(r), said: &e}
 	for _, s := range suiteB {
 		if expression == s.word || !r.suiteBWhole && strings.HasPrefix(expression, s.word) {
+			if expression != s.word {
+				e.note(fmt.Sprintf("%s at the beginning says all, and the rest of the list means nothing to OpenSSL", s.word))
+			}
 			expression = s.list
 			break
 		}

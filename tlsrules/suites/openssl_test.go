@@ -113,6 +113,8 @@ func TestIgnoredWords(t *testing.T) {
 		{"openssl:kRSA+kDHE:AES", nil, 0},
 		{"openssl:TLS_AES_128_GCM_SHA256:AES128-SHA", nil, 1},
 		{"openssl:DEFAULT@SECLEVEL=2:@SECLEVEL=2", nil, 1},
+		{"openssl:SUITEB128:!AES256", nil, 1},
+		{"openssl:SUITEB128", nil, 0},
 	} {
 		e, err := Expand(tt.in)
 		if err != nil || !slices.Equal(e.Ignored, tt.want) || len(e.Notes) != tt.notes {
