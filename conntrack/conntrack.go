@@ -115,6 +115,8 @@ type Conn[V any] struct {
 	Start, Last int64
 	// Midstream: its beginning was not seen.
 	Midstream bool
+	// Guessed: where one side begins was not seen, but taken from the other one.
+	Guessed bool
 	// Packets and Bytes count IP packets by direction. Bytes that passed while
 	// packets were not all seen (Loosen) follow from sequence numbers, modulo
 	// 4 GiB between two packets that were seen.

@@ -16,13 +16,13 @@ func (c *Conn[V]) supply(d Direction, p *packet.Parsed) {
 	if c.state == SynSent && d == Original && s.seen && !peer.seen {
 		iss := p.Ack.Sub(1)
 		*peer = side{iss: iss, floor: iss, acked: p.Ack, end: p.Ack, scale: unknownScale, known: true, seen: true}
-		c.state = SynRecv
+		c.state, c.Guessed = SynRecv, true
 		return
 	}
 	if c.state == SynSent && d == Reply && !s.seen {
 		s.appear(p)
 		s.acked, s.floor = p.Seq, s.iss
-		c.state = SynRecv
+		c.state, c.Guessed = SynRecv, true
 	}
 	// Only who knows that its SYN-ACK has arrived sends data behind it.
 	if s.seen && !s.known && p.SegLen() > 0 && p.Seq == s.iss.Add(1) {

@@ -168,10 +168,6 @@ func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, deta
 func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	fault := f.ins.tls.Fault
-	if f.unsure() {
-		e.blind(c, conntrack.Direction(from))
-		return
-	}
 	if f.ins.certain() {
 		f.complete = true
 		e.advance(c)
@@ -179,6 +175,10 @@ func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
 	}
 	if f.provisional && (fault.Field.Kind() == tlswire.RecordFault || fault.Field == tlswire.FaultMessageOrder) {
 		e.notTLS(c, from) // no ClientHello: the middle of something, cut or encrypted
+		return
+	}
+	if e.doubtful(c) {
+		e.blind(c, conntrack.Direction(from))
 		return
 	}
 	detail := fmt.Sprintf("%s is broken, at offset %d", fault.Field, fault.Offset)

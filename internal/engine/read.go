@@ -134,7 +134,7 @@ func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 // until it is acknowledged; the inside of records it skips is not.
 func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqnum.Value, b []byte) {
 	f := &c.Value
-	for len(b) > 0 && f.phase == reading {
+	for len(b) > 0 && f.phase == reading && !f.unread(d) {
 		n, opaque, status := f.ins.tls.Consume(side(d), b)
 		switch {
 		case opaque || f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget):
@@ -146,6 +146,9 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		}
 		at, b = at.Add(uint32(n)), b[n:]
 		e.learn(c, d, status)
+		if f.rec != nil {
+			e.hush(c)
+		}
 	}
 }
 
@@ -296,7 +299,7 @@ func (e *Engine) allSaid(c *conntrack.Conn[flow]) {
 func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	facts := &f.ins.facts
-	if f.unsure() {
+	if f.unsure() || f.ins.tls.HasClientHello && e.doubtful(c) {
 		e.blind(c, conntrack.Direction(from))
 		return
 	}

@@ -258,6 +258,19 @@ func (e *Engine) blind(c *conntrack.Conn[flow], d conntrack.Direction) {
 	at := s.Next()
 	s.Release(&e.budget)
 	s.Start(at)
+	e.hush(c)
+}
+
+// hush ends the reading of a TLS client whose ServerHello is missing: what else
+// it sends means one thing or another by what the server chose.
+func (e *Engine) hush(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	if f.phase != reading || !f.unsure() {
+		return
+	}
+	if t := &f.ins.tls; t.HasClientHello && !t.HasServerHello && f.unread(conntrack.Direction(t.ClientHelloFrom.Other())) {
+		e.blind(c, conntrack.Direction(t.ClientHelloFrom))
+	}
 }
 
 // behind handles what a segment that was read or kept lacks.
@@ -280,6 +293,13 @@ func (e *Engine) offer(c *conntrack.Conn[flow], d conntrack.Direction, seq seqnu
 		e.blind(c, d)
 	}
 	return status
+}
+
+// doubtful reports whether a capture lacks bytes of a connection, or may do so:
+// then what looks broken need not be.
+func (e *Engine) doubtful(c *conntrack.Conn[flow]) bool {
+	f := &c.Value
+	return f.rec != nil && (f.unsure() || f.rec.cut > 0 || c.Midstream || c.Guessed || lacking(c) > 0)
 }
 
 // lacking returns how many bytes of payload a capture lacks of a connection, at

@@ -108,7 +108,7 @@ func records(n int) (b []byte) {
 // frame appends a packet with its record header, all checksums right.
 func (c *Capture) frame(k *conversation, from int, flags byte, payload []byte) {
 	c.Frames++
-	c.time++
+	c.time += c.o.Pace.Microseconds()
 	var options []byte
 	if flags&syn != 0 {
 		options = []byte{2, 4, 5, 180, 1, 3, 3, 7}

@@ -7,14 +7,16 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"time"
 )
 
 // Options say what a capture holds. The zero Options are usable.
 type Options struct {
-	Packets int // at least; the connections open then go on to their end. Default 10000.
-	Open    int // connections at the same time: 64
-	Data    int // bytes of application data in each, most of them the server's: 16 KiB
-	MSS     int // 1448
+	Packets int           // at least; the connections open then go on to their end. Default 10000.
+	Open    int           // connections at the same time: 64
+	Data    int           // bytes of application data in each, most of them the server's: 16 KiB
+	MSS     int           // 1448
+	Pace    time.Duration // from one packet to the next: 1 µs
 	Seed    uint64
 }
 
@@ -28,6 +30,9 @@ func (o Options) withDefaults() Options {
 	or(&o.Open, 64)
 	or(&o.Data, 16<<10)
 	or(&o.MSS, 1448)
+	if o.Pace < time.Microsecond {
+		o.Pace = time.Microsecond
+	}
 	return o
 }
 
