@@ -131,7 +131,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if p.OutDev != 0 {
 		f.devices[t.Dir.Other()] = p.OutDev
 	}
-	if f.phase == decided {
+	if f.phase == decided && !f.watched {
 		return e.passOn(c, p)
 	}
 	if f.phase == refused && t.Outcome == conntrack.Known {

@@ -35,6 +35,7 @@ type flow struct {
 	offloaded   bool
 	counted     bool // among the accepted
 	timing      bool // its time to decide is running
+	watched     bool // of a capture: decided or not, it is read to its end
 	graced      bool // it passes only because the time of grace is not over
 
 	firstByte     int64                 // since when it is running

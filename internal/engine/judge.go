@@ -52,7 +52,7 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		return
 	}
 	f.ins.decision, f.sum.decision = d, d
-	f.phase = settling
+	e.settle(f)
 	switch {
 	case d.Observed:
 		e.observe(c, d, detail)
@@ -65,8 +65,15 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		f.sum.packet = packets(c)
 		e.tellTLS(c)
 		e.tellDrop(c, detail)
-		f.phase = refused
+		f.phase, f.watched = refused, false
 	}
+}
+
+// settle ends the judgement. What a capture holds of a TLS connection is read
+// to its end all the same, for the accounts.
+func (e *Engine) settle(f *flow) {
+	f.phase = settling
+	f.watched = e.cfg.Recorded && f.ins.sawTLS()
 }
 
 // observe tells what would have been refused.
@@ -104,7 +111,7 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	}
 	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final {
 		f.sum.decision = *d
-		f.phase = settling
+		e.settle(f)
 	}
 }
 
@@ -113,8 +120,10 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	f := &c.Value
 	if f.phase == settling && f.streams[0].Settled() && f.streams[1].Settled() {
-		e.release(f)
 		f.phase = decided
+		if !f.watched {
+			e.release(f)
+		}
 	}
 	want := uint32(0)
 	if f.phase == decided && e.cfg.Offload {

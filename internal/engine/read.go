@@ -20,7 +20,7 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 	}
 	switch acked := c.Acked(d.Other()); {
 	case !acked.LessEq(c.Sent(d.Other())):
-	case f.phase == settling && s.Next().LessEq(acked): // whatever was kept, or could not be
+	case f.phase == settling && !f.watched && s.Next().LessEq(acked): // whatever was kept, or could not be
 		s.Release(&e.budget)
 		s.Start(acked)
 	case e.cfg.Recorded && s.Next().Less(answered(c, d.Other(), acked)):
@@ -65,7 +65,7 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	if f.phase == reading {
 		e.startClock(c)
 	}
-	if e.cfg.Recorded && f.phase == reading && e.before(c, d, seg) {
+	if e.cfg.Recorded && f.reads() && e.before(c, d, seg) {
 		return e.passOn(c, p)
 	}
 	seq, before := seg.Seq, s.Next()
@@ -80,7 +80,7 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 		return e.unkept(c, d, p, seg, before)
 	case reassembly.Overlap:
 		e.counts.Overlaps++
-		if e.ambiguous(c, tlsrules.ReasonTCPOverlap, overlapText) {
+		if f.phase != decided && e.ambiguous(c, tlsrules.ReasonTCPOverlap, overlapText) {
 			return e.refuse(c, d, p, seg, before)
 		}
 		return e.passOn(c, p)
@@ -116,7 +116,7 @@ func (e *Engine) inHello(f *flow) bool {
 // unkept answers a segment that can be neither read nor kept for reading.
 func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed, before seqnum.Value) Result {
 	f := &c.Value
-	if f.phase == settling { // nothing of it will be read
+	if f.phase != reading { // nothing of it will be judged
 		return e.passOn(c, p)
 	}
 	e.counts.Unkept++
@@ -134,9 +134,10 @@ func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 // until it is acknowledged; the inside of records it skips is not.
 func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqnum.Value, b []byte) {
 	f := &c.Value
-	for len(b) > 0 && f.phase == reading && !f.unread(d) {
+	for len(b) > 0 && f.reads() && !f.unread(d) {
 		n, opaque, status := f.ins.tls.Consume(side(d), b)
 		switch {
+		case f.phase != reading: // nothing of it will be judged
 		case opaque || f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget):
 		case e.cfg.Recorded: // of one direction nothing is ever acknowledged
 			f.streams[d].Forget(&e.budget)
@@ -152,11 +153,20 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 	}
 }
 
+// reads reports whether what comes is given to the decoder.
+func (f *flow) reads() bool { return f.phase == reading || f.watched }
+
 // learn turns what the decoder has come upon into facts, and judges them.
 func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tlswire.Status) {
 	f := &c.Value
 	t, facts := &f.ins.tls, &f.ins.facts
 	from := side(d)
+	if f.phase != reading {
+		if status == tlswire.Alert {
+			f.sum.alerts.Add(from, t.LastAlert)
+		}
+		return
+	}
 	facts.Content, facts.HasAlert = 0, false
 	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
 	facts.Renegotiates = t.Renegotiates()

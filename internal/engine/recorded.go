@@ -137,7 +137,7 @@ func ready(e *Engine, c *conntrack.Conn[flow], d conntrack.Direction, seg *packe
 // resume reads the segments that were early and are not any more.
 func (e *Engine) resume(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	for i := 0; i < len(f.rec.early) && f.phase == reading; {
+	for i := 0; i < len(f.rec.early) && f.reads(); {
 		k := f.rec.early[i]
 		if !ready(e, c, k.d, &k.seg) {
 			i++
@@ -148,7 +148,7 @@ func (e *Engine) resume(c *conntrack.Conn[flow]) {
 		e.place(c, k.d, &k.seg)
 		i = 0
 	}
-	if f.phase != reading {
+	if !f.reads() {
 		f.rec.early, f.rec.kept = nil, 0
 	}
 }
@@ -164,8 +164,9 @@ func (e *Engine) place(c *conntrack.Conn[flow], d conntrack.Direction, seg *pack
 	}
 	switch e.offer(c, d, seq, seg) {
 	case reassembly.Overlap:
-		e.counts.Overlaps++
-		e.ambiguous(c, tlsrules.ReasonTCPOverlap, overlapText)
+		if e.counts.Overlaps++; c.Value.phase != decided {
+			e.ambiguous(c, tlsrules.ReasonTCPOverlap, overlapText)
+		}
 	case reassembly.InOrder:
 		e.drain(c, d)
 	}
@@ -181,7 +182,7 @@ func (e *Engine) squeezed(c *conntrack.Conn[flow], d conntrack.Direction) bool {
 	} else {
 		s.Forget(&e.budget)
 	}
-	return !c.Value.rec.blind[d] && c.Value.phase == reading
+	return !c.Value.rec.blind[d] && c.Value.reads()
 }
 
 // hole passes over the bytes of direction d up to to, and reads what is kept
@@ -190,7 +191,7 @@ func (e *Engine) hole(c *conntrack.Conn[flow], d conntrack.Direction, to seqnum.
 	f := &c.Value
 	s := &f.streams[d]
 	f.rec.since[d] = 0
-	if f.phase != reading {
+	if !f.reads() {
 		s.Skip(to, &e.budget)
 		return
 	}
@@ -229,13 +230,13 @@ func (e *Engine) drain(c *conntrack.Conn[flow], d conntrack.Direction) {
 // last reads what is kept behind holes of a connection that ends.
 func (e *Engine) last(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	for len(f.rec.early) > 0 && f.phase == reading {
+	for len(f.rec.early) > 0 && f.reads() {
 		k := &f.rec.early[0]
 		e.giveUp(c, k.d.Other(), answered(c, k.d.Other(), k.seg.Ack))
 		e.resume(c)
 	}
 	for d := conntrack.Original; d <= conntrack.Reply; d++ {
-		for f.phase == reading && !f.rec.blind[d] {
+		for f.reads() && !f.rec.blind[d] {
 			to, ok := f.streams[d].Gap()
 			if !ok {
 				break
@@ -265,7 +266,7 @@ func (e *Engine) blind(c *conntrack.Conn[flow], d conntrack.Direction) {
 // it sends means one thing or another by what the server chose.
 func (e *Engine) hush(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if f.phase != reading || !f.unsure() {
+	if !f.reads() || !f.unsure() {
 		return
 	}
 	if t := &f.ins.tls; t.HasClientHello && !t.HasServerHello && f.unread(conntrack.Direction(t.ClientHelloFrom.Other())) {
@@ -289,7 +290,7 @@ func (e *Engine) offer(c *conntrack.Conn[flow], d conntrack.Direction, seq seqnu
 	if status == reassembly.Refused && e.cfg.Recorded && e.squeezed(c, d) {
 		status = s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget)
 	}
-	if status == reassembly.Refused && e.cfg.Recorded && c.Value.phase == reading {
+	if status == reassembly.Refused && e.cfg.Recorded && c.Value.reads() {
 		e.blind(c, d)
 	}
 	return status

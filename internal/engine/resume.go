@@ -64,6 +64,7 @@ func (e *Engine) answered(c *conntrack.Conn[flow]) {
 	echoed := len(h.SessionID) > 0 && bytes.Equal(h.SessionID, s.SessionID)
 	_, ticket := h.Ticket()
 	switch {
+	case !f.ins.tls.HasClientHello && !s.TLS13(): // what it asked for was not seen
 	case s.TLS13() && s.PSK:
 		f.ins.resumption.inferred = true
 		e.resumed(f, e.cfg.Sessions.find(serverOf(f.server(), byClient, clientKey(f.client(), h.ServerName)), e.now))

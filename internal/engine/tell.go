@@ -48,7 +48,7 @@ func (e *Engine) tellTLS(c *conntrack.Conn[flow]) {
 		return
 	}
 	f.told = true
-	if e.cfg.Sink != nil && f.ins.facts.Client != nil {
+	if e.cfg.Sink != nil && (f.ins.facts.Client != nil || f.ins.facts.Server != nil) {
 		e.cfg.Sink.TLS(e.report(c))
 	}
 }
@@ -81,6 +81,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		r := e.report(c)
 		r.End, r.Missing = why, lacks
 		r.Diagnosis = diagnose(c, r)
+		if f.watched { // the tls event has said that
+			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
+		}
 		e.cfg.Sink.Flow(r)
 	}
 	e.release(f)

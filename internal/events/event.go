@@ -149,25 +149,25 @@ func connection(r *engine.Report, kind string) *event {
 	}
 }
 
-// handshake tells what the hellos said; nil when no ClientHello was seen.
+// handshake tells what the hellos said; nil when none was seen.
 func handshake(r *engine.Report) *tlsPart {
 	c := r.TLS
-	if c == nil || !c.HasClientHello {
+	if c == nil || !c.HasClientHello && !c.HasServerHello {
 		return nil
 	}
-	h := &c.ClientHello
-	part := &tlsPart{
-		SessionResumed: resumed(r),
-		SNI:            string(h.ServerName),
-		ClientHandshake: &clientHandshake{
+	part := &tlsPart{SessionResumed: resumed(r)}
+	if c.HasClientHello {
+		h := &c.ClientHello
+		part.SNI = string(h.ServerName)
+		part.ClientHandshake = &clientHandshake{
 			Version: suites.VersionName(h.LegacyVersion),
 			Ciphers: list(h.CipherSuites), Exts: list(h.Extensions), SigAlgs: h.SignatureAlgorithms,
-		},
-		JA3: ja3Of(h.JA3(), h.AppendJA3(nil)),
-		JA4: string(h.AppendJA4(nil)),
-	}
-	for p := range h.ALPN.All() {
-		part.ClientALPNs = append(part.ClientALPNs, string(p))
+		}
+		part.JA3 = ja3Of(h.JA3(), h.AppendJA3(nil))
+		part.JA4 = string(h.AppendJA4(nil))
+		for p := range h.ALPN.All() {
+			part.ClientALPNs = append(part.ClientALPNs, string(p))
+		}
 	}
 	if c.HasServerHello {
 		s := &c.ServerHello
