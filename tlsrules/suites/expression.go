@@ -172,12 +172,12 @@ func (l *list) ignore(s string, i, end int) {
 	if !named {
 		whole = word
 	}
-	seen := func(i Ignored) bool { return i.Word == short(whole) }
-	if len(l.said.Ignored) == mostIgnored || slices.ContainsFunc(l.said.Ignored, seen) || known(word) {
-		return
-	}
 	if named && slices.Contains(l.tls13, suite.Code) {
 		l.said.note(fmt.Sprintf("%s in a cipher list means nothing to OpenSSL, which puts its TLS 1.3 suites in front of every list", whole))
+		return
+	}
+	seen := func(i Ignored) bool { return i.Word == short(whole) }
+	if len(l.said.Ignored) == mostIgnored || slices.ContainsFunc(l.said.Ignored, seen) || known(word) {
 		return
 	}
 	l.said.Ignored = append(l.said.Ignored, Ignored{Word: short(whole), Hint: l.meant(whole)})
@@ -185,16 +185,16 @@ func (l *list) ignore(s string, i, end int) {
 
 // known reports whether some release of OpenSSL has a word.
 func known(w string) bool {
+	if i, ok := nameRow(w); ok && names[i].name == w {
+		return true
+	}
 	for i := range releases {
-		if _, ok := releases[i].find(w); ok {
+		if _, ok := releases[i].word(w); ok {
 			return true
 		}
 	}
-	if _, ok := slices.BinarySearch(otherWords, w); ok {
-		return true
-	}
-	i, ok := nameRow(w)
-	return ok && names[i].name == w
+	_, ok := slices.BinarySearch(otherWords, w)
+	return ok
 }
 
 // meant guesses what a word that OpenSSL does not know was to be.
@@ -231,7 +231,7 @@ func IsCipherList(s string) bool {
 		for i < len(s) && strings.IndexByte("+-!@", s[i]) >= 0 {
 			i++
 		}
-		word := s[i:releases[0].word(s, i)]
+		word := s[i:releases[0].wordEnd(s, i)]
 		if _, named := Lookup(word); !named && (strings.HasPrefix(word, "DEFAULT") || known(word)) || start < i && word != "" {
 			return true
 		}

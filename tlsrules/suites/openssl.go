@@ -246,7 +246,7 @@ func (l *list) read(s string) error {
 			i++
 		}
 		if op == opCommand {
-			end := l.word(s, i)
+			end := l.wordEnd(s, i)
 			if err := l.command(s[i:end], s[start:]); err != nil {
 				return err
 			}
@@ -262,8 +262,8 @@ func (l *list) read(s string) error {
 	return nil
 }
 
-// word returns where the word that begins at i ends.
-func (r *release) word(s string, i int) int {
+// wordEnd returns where the word that begins at i ends.
+func (r *release) wordEnd(s string, i int) int {
 	for ; i < len(s); i++ {
 		c := s[i]
 		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' ||
@@ -288,7 +288,7 @@ func entryEnd(s string, i int) int {
 func (l *list) entry(s string, start, i int, op op) (int, error) {
 	var all selector
 	for {
-		end := l.word(s, i)
+		end := l.wordEnd(s, i)
 		if end == i {
 			return 0, syntaxError(s[start:], i-start)
 		}
@@ -311,24 +311,32 @@ func (l *list) entry(s string, start, i int, op op) (int, error) {
 
 // find returns what a word stands for. Case counts.
 func (r *release) find(w string) (selector, bool) {
-	var standard uint16
-	if r.standardNames && strings.Contains(w, "_") {
-		if suite, ok := Lookup(w); ok && suite.IANA == w {
-			standard = suite.Code
-		}
-	}
-	for i := range r.ciphers {
-		if c := &r.ciphers[i]; c.name == w || c.code == standard {
+	if i, ok := nameRow(w); ok {
+		suite := &table[names[i].row]
+		if c := r.cipher(suite.Code); c != nil && (c.name == w || r.standardNames && suite.IANA == w) {
 			s := c.selector
 			s.version = 0 // a name does not tell the version
 			return s, true
 		}
 	}
-	i, ok := slices.BinarySearchFunc(r.words, w, func(w word, s string) int { return strings.Compare(w.name, s) })
-	if !ok {
-		return selector{}, false
+	if i, ok := r.word(w); ok {
+		return r.words[i].selector, true
 	}
-	return r.words[i].selector, true
+	return selector{}, false
+}
+
+// cipher returns the suite of a number, or nil.
+func (r *release) cipher(code uint16) *cipher {
+	i, ok := slices.BinarySearchFunc(r.ciphers, code, func(c cipher, code uint16) int { return int(c.code) - int(code) })
+	if !ok {
+		return nil
+	}
+	return &r.ciphers[i]
+}
+
+// word returns the place of a word that is no suite's name.
+func (r *release) word(w string) (int, bool) {
+	return slices.BinarySearchFunc(r.words, w, func(w word, s string) int { return strings.Compare(w.name, s) })
 }
 
 // intersect narrows all to what w selects too, and reports false when that is

@@ -112,6 +112,8 @@ func TestIgnoredWords(t *testing.T) {
 		{"openssl-1.0.2:HIGH:!ARIA:!CHACHA20:!CBC:!TLSv1.0", nil, 0},
 		{"openssl:kRSA+kDHE:AES", nil, 0},
 		{"openssl:TLS_AES_128_GCM_SHA256:AES128-SHA", nil, 1},
+		{"openssl-3.5:TLS_AES_128_GCM_SHA256:AES128-SHA", nil, 1},
+		{"openssl-3.5:TLS_RSA_WITH_RC4_128_SHA:AES128-SHA:TLS_AES_128_GCM", []Ignored{{"TLS_AES_128_GCM", ""}}, 0},
 		{"openssl:DEFAULT@SECLEVEL=2:@SECLEVEL=2", nil, 1},
 		{"openssl:SUITEB128:!AES256", nil, 1},
 		{"openssl:SUITEB128", nil, 0},
@@ -153,19 +155,20 @@ func TestNamesOfReleasesAreKnown(t *testing.T) {
 	}
 }
 
-// TestLongCipherLists: a megabyte takes a second or so, whatever it is of.
+// TestLongCipherLists: a megabyte takes some seconds on a busy machine, whatever
+// it is of. What is quadratic would take hours.
 func TestLongCipherLists(t *testing.T) {
 	for _, unit := range []string{"AES:", "xyzzy:", "+AES+SHA1:", "!kFZA:", "@STRENGTH:", "AES+", "a", ":", "ALL:-ALL:", "@SECLEVEL=1:", "TLS_AES_128_GCM_SHA256:", "!", "AES128-SHA,x_"} {
 		long := strings.Repeat(unit, 1<<20/len(unit))
 		begin := time.Now()
 		Expand("openssl-3.5:" + long)
-		if took := time.Since(begin); took > 10*time.Second {
+		if took := time.Since(begin); took > time.Minute {
 			t.Errorf("a megabyte of %q took %v", unit, took)
 		}
 	}
 	begin := time.Now()
 	IsCipherList(strings.Repeat("xyzzy:", 1<<20/6))
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute {
 		t.Errorf("IsCipherList took %v", took)
 	}
 }
