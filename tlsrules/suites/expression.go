@@ -173,7 +173,7 @@ func (l *list) ignore(s string, i, end int) {
 		whole = word
 	}
 	if named && slices.Contains(l.tls13, suite.Code) {
-		l.said.note(fmt.Sprintf("%s in a cipher list means nothing to OpenSSL, which puts its TLS 1.3 suites in front of every list", whole))
+		l.said.note(fmt.Sprintf("%s in a cipher list means nothing to OpenSSL, which puts its TLS 1.3 suites in front of every list", suite.IANA))
 		return
 	}
 	seen := func(i Ignored) bool { return i.Word == short(whole) }
