@@ -128,7 +128,9 @@ func askOpenSSL(expression string) string {
 	if strings.HasPrefix(expression, "-") {
 		expression = ":" + expression // or the command takes it for an option
 	}
-	out, err := exec.Command("openssl", "ciphers", "-V", expression).Output()
+	cmd := exec.Command("openssl", "ciphers", "-V", expression)
+	cmd.Env = append(os.Environ(), "OPENSSL_CONF=/dev/null") // a distribution's may set suites of TLS 1.3
+	out, err := cmd.Output()
 	if err != nil {
 		return "error"
 	}
