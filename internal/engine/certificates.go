@@ -61,10 +61,19 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 		}
 		return true
 	}
-	if f.full(); facts.Resumed != tlsrules.ResumedNo && !f.ins.certain() {
-		// Judged by the certificate of the session, if it is known.
-		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
-		return false
+	f.full()
+	switch facts.Resumed {
+	case tlsrules.ResumedKnown: // and judged by the certificate it began with
+		if !f.ins.certain() {
+			e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
+			return false
+		}
+	case tlsrules.ResumedUnknown:
+		// The id that was echoed is one of compatibility mode (RFC 8446, Appendix
+		// D.4). Servers should not, but some do, and clients go on.
+		facts.Resumed = tlsrules.ResumedNo
+		f.ins.judgement.Again()
+		f.ins.decision = tlsrules.Decision{}
 	}
 	facts.Chain = chain
 	facts.CertExpired = len(chain) > 0 && chain[0].Expired(time.Unix(0, e.now))

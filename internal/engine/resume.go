@@ -71,12 +71,7 @@ func (e *Engine) answered(c *conntrack.Conn[flow]) {
 	case s.TLS13():
 		f.ins.facts.Resumed = tlsrules.ResumedNo
 	case echoed:
-		// Some servers echo what is only an id of compatibility mode, and clients
-		// go on (RFC 8446, Appendix D.4): if we do not know it, the next message
-		// tells.
-		if x := e.asksFor(f); x != nil {
-			e.resumed(f, x)
-		}
+		e.resumed(f, e.asksFor(f))
 	case !ticket || len(h.SessionID) > 0:
 		f.ins.facts.Resumed = tlsrules.ResumedNo
 	}
