@@ -112,7 +112,7 @@ func (c *Condition) holds(v *view) truth {
 	case KeyJA3S:
 		return truthOf(c.hasHash(v.Server.JA3S()))
 	case KeyDHBits:
-		return truthOf(inSizes(c.sizes, v.DHBits))
+		return truthOf(inSizes(c.sizes, int(v.DHBits)))
 	case KeyContentType:
 		return truthOf(c.bits>>v.content&1 != 0)
 	case KeyAlert:

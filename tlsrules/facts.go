@@ -45,15 +45,12 @@ type Facts struct {
 	// 1.2 may take until the message after the ServerHello.
 	Resumed Resumed
 
-	// Group is the group of the key exchange, zero until it is known. When
-	// GroupSettled it will not be known any more: there is none, or it was not
+	// Group is the group of the key exchange, DHBits the size of the prime of a
+	// finite-field one (StageCertificate); zero until it is known. When
+	// GroupSettled they will not be known any more: there is none, or it was not
 	// seen.
-	Group        uint16
-	GroupSettled bool
-
-	// DHBits is the size of the prime of a finite-field Diffie-Hellman exchange,
-	// zero until it is known. When GroupSettled it will not be known any more.
-	DHBits int
+	Group, DHBits uint16
+	GroupSettled  bool
 
 	// StageCertificate: the server's chain as sent, the leaf first, or that of
 	// the session resumed; empty where none was sent. CertExpired: the leaf is

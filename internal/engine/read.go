@@ -171,7 +171,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
 	facts.Renegotiates = t.Renegotiates()
 	if t.DHBits != 0 {
-		facts.DHBits = int(t.DHBits)
+		facts.DHBits = t.DHBits
 	}
 	switch status {
 	case tlswire.NotTLS:

@@ -110,7 +110,7 @@ func (e *Engine) resumed(f *flow, x *session) {
 	if x == nil {
 		return
 	}
-	facts.DHBits = int(x.dhBits)
+	facts.DHBits = x.dhBits
 	if x.chain != nil {
 		facts.Chain = x.chain
 		facts.CertExpired = x.chain[0].Expired(time.Unix(0, e.now))
@@ -170,7 +170,7 @@ func (e *Engine) remember(c *conntrack.Conn[flow]) {
 			x.began, x.chain, x.dhBits = from.began, from.chain, from.dhBits
 		} else {
 			x.began = Began{Connection: c.ID, Time: e.now, Rule: f.ins.decision.Rule}
-			x.chain, x.dhBits = facts.Chain, uint16(facts.DHBits)
+			x.chain, x.dhBits = facts.Chain, facts.DHBits
 		}
 		e.cfg.Sessions.keep(x, e.now)
 	}

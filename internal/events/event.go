@@ -39,6 +39,8 @@ type tlsPart struct {
 	ServerALPNs     []string         `json:"server_alpns,omitempty"`
 	ClientHandshake *clientHandshake `json:"client_handshake,omitempty"`
 	ServerHandshake *serverHandshake `json:"server_handshake,omitempty"`
+	leaf
+	Client *leaf `json:"client,omitempty"` // its certificate
 }
 
 type clientHandshake struct {
@@ -95,6 +97,7 @@ type ours struct {
 	Diagnosis    *diagnosis   `json:"diagnosis,omitempty"`
 	sessionPart
 	details
+	credentials
 	later
 }
 
@@ -115,6 +118,7 @@ func tlsEvent(r *engine.Report) *event {
 	e := connection(r, "tls")
 	e.TLS = handshake(r)
 	e.Ours = gate(r)
+	certify(e, r)
 	return e
 }
 
@@ -122,6 +126,7 @@ func dropEvent(r *engine.Report) *event {
 	e := connection(r, "drop")
 	e.TLS = handshake(r)
 	e.Ours = gate(r)
+	certify(e, r)
 	return e
 }
 
