@@ -63,11 +63,10 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	}
 	f.full()
 	switch facts.Resumed {
-	case tlsrules.ResumedKnown: // and judged by the certificate it began with
-		if !f.ins.certain() {
-			e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
-			return false
-		}
+	case tlsrules.ResumedKnown:
+		// No client takes it, and it has been judged by the one it began with.
+		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
+		return false
 	case tlsrules.ResumedUnknown:
 		// The id that was echoed is one of compatibility mode (RFC 8446, Appendix
 		// D.4). Servers should not, but some do, and clients go on.
@@ -98,12 +97,16 @@ func (e *Engine) chain(f *flow, from tlswire.Side, list tlswire.CertificateList)
 	return e.certs.Chain(all[:min(n, len(all))])
 }
 
-// uncertified notes that the server goes on with a full handshake without having
-// sent a certificate: it is known that there is none.
+// uncertified notes that the server has gone on to where a certificate cannot
+// come any more. If there was none, that is known of a full handshake; of a
+// session that began unseen nothing is.
 func (e *Engine) uncertified(f *flow) {
-	f.full()
-	if facts := &f.ins.facts; f.ins.tls.CertificateSettled && !facts.Known.Has(tlsrules.StageCertificate) && facts.Resumed == tlsrules.ResumedNo {
+	switch facts := &f.ins.facts; {
+	case facts.Known.Has(tlsrules.StageCertificate), facts.Never.Has(tlsrules.StageCertificate):
+	case facts.Resumed == tlsrules.ResumedNo:
 		e.know(facts, tlsrules.StageCertificate)
+	default:
+		facts.Never.Add(tlsrules.StageCertificate)
 	}
 }
 

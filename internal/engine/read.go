@@ -244,17 +244,21 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	case tlswire.TypeCertificate:
 		return e.certificate(c, from)
 	case tlswire.TypeServerKeyExchange:
+		f.full()
 		e.uncertified(f)
 	case tlswire.TypeCertificateRequest:
+		f.full()
 		e.uncertified(f)
 		e.certificateRequest(f)
 	case tlswire.TypeServerHelloDone:
+		f.full()
 		e.uncertified(f)
 		e.allSaid(c)
 	case tlswire.TypeClientKeyExchange:
 		f.awaited = false
 	case tlswire.TypeNewSessionTicket:
 		e.abbreviated(f)
+		e.uncertified(f)
 		if t, ok := tlswire.ParseSessionTicket(t.Message()); ok {
 			f.ticketGiven(t.Ticket)
 		}
@@ -269,6 +273,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 func (e *Engine) changeCipherSpec(c *conntrack.Conn[flow], from tlswire.Side) {
 	if f := &c.Value; from != f.ins.tls.ClientHelloFrom {
 		e.abbreviated(f)
+		e.uncertified(f)
 		e.allSaid(c)
 	} else {
 		f.awaited = false

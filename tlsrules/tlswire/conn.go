@@ -43,7 +43,7 @@ type Conn struct {
 	Version uint16
 	// ServerGroup is the group of the key exchange, 0 if there is none.
 	// TLS 1.3 tells it in the ServerHello, TLS 1.2 in the ServerKeyExchange.
-	// GroupSettled is set once it can no longer change.
+	// GroupSettled is set once it can no longer change, nor DHBits.
 	ServerGroup  uint16
 	GroupSettled bool
 

@@ -215,7 +215,7 @@ func (c *Conn) readServerHello(data []byte) Fault {
 	c.HasServerHello = true
 	c.Version = h.Version
 	c.ServerGroup = h.Group
-	c.GroupSettled = h.TLS13() || !keyExchangeOf(h.CipherSuite).elliptic()
+	c.GroupSettled = h.TLS13() || keyExchangeOf(h.CipherSuite) == otherExchange
 	c.CertificateSettled = h.TLS13()
 	c.certificateTypes(data)
 	c.advance(PhaseServerHello)

@@ -95,6 +95,10 @@ var exchanges = [...]struct {
 	{0xccac, 0xccac, ecdhePSK},
 	{0xccad, 0xccad, dhePSK},
 	{0xd001, 0xd005, ecdhePSK},
+	{0xe412, 0xe415, ecdhe}, // of draft-mavrogiannopoulos-chacha-tls
+	{0xe418, 0xe419, ecdhePSK},
+	{0xe41c, 0xe41d, dhePSK},
+	{0xe41e, 0xe41f, dhe},
 }
 
 func keyExchangeOf(suite uint16) keyExchange {
