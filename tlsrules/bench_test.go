@@ -28,6 +28,7 @@ func TestDecideAllocates(t *testing.T) {
 	p := manyRules(t, 100)
 	observing := policy(t, Defaults{Accept, Accept, true},
 		Rule{Match: conds(cond(t, "alpn", "h3", "h2")), Require: conds(cond(t, "content_type", "handshake"), cond(t, "offers_only_cipher", "0xC02F")), Observe: true},
+		Rule{Match: conds(cond(t, "ja4", "t13d1516h2_*_e5627efa2ab1", "*_8daaf6152771_000000000000"), cond(t, "ech", "true")), Require: conds(cond(t, "ja3", "ada70206e40642a3e4461f35503241d5"), cond(t, "ja3s", "ada70206e40642a3e4461f35503241d5"))},
 		Rule{Unless: conds(cond(t, "sni", "none"), cond(t, "group", "x448")), HasAction: true, Action: Drop})
 	facts := []*Facts{atSYN(), withContent(atFirstBytes(tlswire.ProtocolTLS), tlswire.Handshake), atClientHello(), atServerHello(), withContent(atServerHello(), tlswire.ApplicationData)}
 	got := testing.AllocsPerRun(100, func() {

@@ -35,7 +35,9 @@ func TestSessionConditions(t *testing.T) {
 	ech := with(func(f *Facts) { f.Client.ECH.Present = true })
 	notYet := with(func(f *Facts) { f.Resumed = 0 })
 	ja4 := atClientHello().Client.JA4()
-	first, _, _ := strings.Cut(string(ja4[:]), "_")
+	first, rest, _ := strings.Cut(string(ja4[:]), "_")
+	shouting := atClientHello()
+	shouting.Client = &tlswire.ClientHello{LegacyVersion: tlswire.VersionTLS12, Extensions: []uint16{16}, ALPN: tlswire.ProtocolList("\x02AZ")}
 
 	for _, tt := range []struct {
 		name, key string
@@ -63,6 +65,9 @@ func TestSessionConditions(t *testing.T) {
 		{"ja4", "ja4", []string{string(ja4[:])}, atClientHello(), yes},
 		{"parts of ja4", "ja4", []string{first + "_*_*"}, atClientHello(), yes},
 		{"other part of ja4", "ja4", []string{first + "_000000000000_*"}, atClientHello(), no},
+		{"ja4 in upper case", "ja4", []string{strings.ToUpper(first[:8]) + first[8:] + "_" + strings.ToUpper(rest)}, atClientHello(), yes},
+		{"ja4 of a protocol in upper case", "ja4", []string{"T12I0001AZ_*_*"}, shouting, yes},
+		{"ja4 of another protocol", "ja4", []string{"t12i0001az_*_*"}, shouting, no},
 		{"ja3s", "ja3s", []string{hashed(atServerHello().Server.JA3S())}, atServerHello(), yes},
 		{"renegotiates", "renegotiates", []string{"false"}, with(func(f *Facts) { f.Renegotiates, f.Content = true, tlswire.Handshake }), no},
 	} {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -155,25 +154,37 @@ const star = "*"
 
 func (c *Condition) parseJA4(s string) *ValueError {
 	const hint = `it has three parts, as in "t13d1516h2_8daaf6152771_e5627efa2ab1"; each may be "*"`
-	lower := strings.ToLower(s)
-	parts := strings.Split(lower, "_")
+	parts := strings.Split(s, "_")
 	if len(parts) != 3 {
 		return &ValueError{Msg: "is not a JA4 fingerprint", Hint: hint}
 	}
+	alpn := max(0, len(parts[0])-2) // the letters of the protocol are as the client spells them
+	parts[0] = strings.ToLower(parts[0][:alpn]) + parts[0][alpn:]
+	parts[1], parts[2] = strings.ToLower(parts[1]), strings.ToLower(parts[2])
 	for i, length := range [...]int{10, 12, 12} {
 		if parts[i] != star && len(parts[i]) != length {
 			return &ValueError{Msg: fmt.Sprintf("is not a JA4 fingerprint: its part %d has %d letters, not %d", i+1, len(parts[i]), length), Hint: hint}
 		}
 	}
 	c.ja4 = append(c.ja4, ja4Pattern(parts))
-	c.show(lower)
+	c.show(strings.Join(parts, "_"))
 	return nil
 }
 
 // hasJA4 reports whether one of the patterns holds for a fingerprint.
 func (c *Condition) hasJA4(fingerprint [36]byte) bool {
-	parts := ja4Pattern{string(fingerprint[:10]), string(fingerprint[11:23]), string(fingerprint[24:])}
-	return slices.ContainsFunc(c.ja4, parts.within)
+	parts := [...][]byte{fingerprint[:10], fingerprint[11:23], fingerprint[24:]}
+	for k := range c.ja4 {
+		fits := true
+		for i, part := range parts {
+			want := c.ja4[k][i]
+			fits = fits && (want == star || want == string(part))
+		}
+		if fits {
+			return true
+		}
+	}
+	return false
 }
 
 // within reports whether all that p stands for q stands for too.
