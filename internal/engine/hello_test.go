@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strings"
 	"testing"
@@ -162,9 +163,10 @@ func TestRenegotiates(t *testing.T) {
 // delivered either.
 func TestRenegotiatesInClear(t *testing.T) {
 	hello := bareHello("\x00\x2f", "")
+	another := bytes.Replace(hello, []byte("rr"), []byte("ss"), 1) // the random
 	l := newLab(t, config(), require("renegotiates", "false"))
 	k := l.link4()
-	k.play([]turn{{original, hello}, {original, hello}}, strategies["one byte"])
+	k.play([]turn{{original, hello}, {original, another}}, strategies["one byte"])
 	k.refuses("in clear", original, 2*len(hello), "require.renegotiates")
 }
 

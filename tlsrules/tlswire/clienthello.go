@@ -54,8 +54,8 @@ type ClientHello struct {
 	DelegatedCredential  bool // RFC 9345
 	SSLv2                bool // came in the format of RFC 5246, Appendix E.2
 
-	prints  fingerprints
-	tickets *tickets // memory, once a hello has brought any
+	prints fingerprints
+	seldom *seldom
 
 	words  []uint16 // behind the lists of numbers
 	octets []byte   // behind the lists of bytes
@@ -120,6 +120,20 @@ func (h *ClientHello) FallbackSCSV() bool {
 	return slices.Contains(h.CipherSuites, cipherSuiteFallbackSCSV)
 }
 
+// A seldom is memory for what most hellos do not bring, allocated for the first
+// that does. Whether it holds anything of the hello at hand, other fields say.
+type seldom struct {
+	tickets tickets
+	first   firstHello
+}
+
+func (h *ClientHello) more() *seldom {
+	if h.seldom == nil {
+		h.seldom = new(seldom)
+	}
+	return h.seldom
+}
+
 // SecureRenegotiation reports whether the client says that it can renegotiate
 // as RFC 5746 has it: by the extension or the signalling suite.
 func (h *ClientHello) SecureRenegotiation() bool {
@@ -129,14 +143,17 @@ func (h *ClientHello) SecureRenegotiation() bool {
 // clear empties h but keeps its memory, unless that has grown beyond what
 // ordinary hellos need.
 func (h *ClientHello) clear() {
-	words, octets := h.words[:0], h.octets[:0]
+	words, octets, seldom := h.words[:0], h.octets[:0], h.seldom
 	if cap(words) > maxKept {
 		words = nil
 	}
 	if cap(octets) > maxKept {
 		octets = nil
 	}
-	*h = ClientHello{words: words, octets: octets, prints: h.prints.memory(), tickets: h.tickets}
+	if seldom != nil && cap(seldom.first.text) > maxKept {
+		seldom = nil
+	}
+	*h = ClientHello{words: words, octets: octets, seldom: seldom}
 }
 
 // maxKept bounds what a hello keeps for the next one: a client that sends one

@@ -120,7 +120,7 @@ func factsOf(c *Conn) facts {
 	return f
 }
 
-var compareFacts = cmp.AllowUnexported(ClientHello{}, ServerHello{}, fingerprints{}, firstHello{}, tickets{})
+var compareFacts = cmp.AllowUnexported(ClientHello{}, ServerHello{}, fingerprints{}, firstHello{}, tickets{}, seldom{})
 
 // refragment puts every handshake record that is in clear into records of size
 // bytes.

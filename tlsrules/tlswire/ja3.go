@@ -10,8 +10,7 @@ type fingerprints struct {
 	ja3            [md5.Size]byte
 	ja4            [2]ja4Hash // of the cipher suites, of extensions and signature algorithms
 	hasJA3, hasJA4 bool
-	answer         bool        // to a HelloRetryRequest: first counts
-	first          *firstHello // memory, once there was a HelloRetryRequest
+	answer         bool // to a HelloRetryRequest: those of the first hello count
 }
 
 // A firstHello is what stays of the ClientHello that a HelloRetryRequest
@@ -32,7 +31,7 @@ func (h *ClientHello) JA3() [md5.Size]byte {
 	f := &h.prints
 	switch {
 	case f.answer:
-		return f.first.ja3
+		return h.seldom.first.ja3
 	case !f.hasJA3:
 		var buf [512]byte
 		f.ja3, f.hasJA3 = md5.Sum(h.AppendJA3(buf[:0])), true
@@ -45,7 +44,7 @@ func (h *ClientHello) JA3() [md5.Size]byte {
 // What a hello does not have is empty.
 func (h *ClientHello) AppendJA3(dst []byte) []byte {
 	if h.prints.answer {
-		return append(dst, h.prints.first.text...)
+		return append(dst, h.seldom.first.text...)
 	}
 	dst = strconv.AppendUint(dst, uint64(h.LegacyVersion), 10)
 	for _, list := range [...][]uint16{h.CipherSuites, h.Extensions, h.SupportedGroups} {
@@ -100,18 +99,6 @@ func isGREASE(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 // keepFingerprints keeps those of a hello for the one that answers a
 // HelloRetryRequest.
 func (h *ClientHello) keepFingerprints() {
-	f := h.prints.first
-	if f == nil {
-		f = new(firstHello)
-		h.prints.first = f
-	}
-	*f = firstHello{text: h.AppendJA3(f.text[:0]), ja3: h.JA3(), ja4: h.JA4()}
-}
-
-// memory is what the next hello gets of the fingerprints of the one before.
-func (f *fingerprints) memory() fingerprints {
-	if f.first != nil && cap(f.first.text) > maxKept {
-		return fingerprints{}
-	}
-	return fingerprints{first: f.first}
+	first := &h.more().first
+	*first = firstHello{text: h.AppendJA3(first.text[:0]), ja3: h.JA3(), ja4: h.JA4()}
 }

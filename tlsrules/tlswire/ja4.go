@@ -24,7 +24,7 @@ type ja4Hash [6]byte
 func (h *ClientHello) JA4() [ja4Len]byte {
 	f := &h.prints
 	if f.answer {
-		return f.first.ja4
+		return h.seldom.first.ja4
 	}
 	if !f.hasJA4 {
 		f.ja4, f.hasJA4 = [2]ja4Hash{h.ja4Suites(), h.ja4Extensions()}, true

@@ -1,6 +1,7 @@
 package tlswire
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -18,6 +19,8 @@ func TestRenegotiation(t *testing.T) {
 		}
 		return all
 	}
+	another := slices.Clone(hello) // with a random of its own
+	another[recordHeaderLen+messageHeaderLen+2]++
 	some := []flight{{Client, data(100)}, {Server, data(1000)}}
 	tests := []struct {
 		name    string
@@ -37,7 +40,9 @@ func TestRenegotiation(t *testing.T) {
 		{"server_asks_in_vain", then(asked, some, asked, some), [2]uint8{0, 1}},
 		{"refused_with_an_alert_and_asked_again", then(asked, []flight{{Client, refusal}}, some, asked), [2]uint8{0, 2}},
 		{"client_refused", then(full[:1], []flight{{Server, refusal}}, full[:1]), [2]uint8{2, 0}},
-		{"hello_in_clear", []flight{{Client, cat(hello, hello)}}, [2]uint8{1, 0}},
+		{"hello_in_clear", []flight{{Client, cat(hello, another)}}, [2]uint8{1, 0}},
+		{"answer_to_a_retry_that_was_not_seen", []flight{{Client, cat(hello, hello)}}, [2]uint8{}},
+		{"hello_in_clear_after_that", []flight{{Client, cat(hello, hello, hello)}}, [2]uint8{1, 0}},
 		{"hello_in_clear_after_the_server_hello", []flight{{Client, hello}, {Server, hello12}, {Client, hello}}, [2]uint8{1, 0}},
 		{"answer_to_a_retry_is_none", []flight{{Client, hello}, {Server, records(VersionTLS12, retryRequest(0x1301), 1000)}, {Client, hello}, {Server, hello13}}, [2]uint8{}},
 		{"retry_answered_twice", []flight{{Client, hello}, {Server, records(VersionTLS12, retryRequest(0x1301), 1000)}, {Client, cat(hello, hello)}}, [2]uint8{1, 0}},

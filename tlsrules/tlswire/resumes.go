@@ -95,35 +95,27 @@ type tickets struct {
 
 // Ticket returns the key of the session ticket, if there is one.
 func (h *ClientHello) Ticket() (SessionKey, bool) {
-	if h.SessionTicketLength == 0 || h.tickets == nil {
+	if h.SessionTicketLength == 0 || h.seldom == nil {
 		return SessionKey{}, false
 	}
-	return h.tickets.ticket, true
+	return h.seldom.tickets.ticket, true
 }
 
 // Identities returns the first four identities of pre_shared_key.
 func (h *ClientHello) Identities() []Identity {
-	if !h.PSK || h.tickets == nil {
+	if !h.PSK || h.seldom == nil {
 		return nil
 	}
-	return h.tickets.identities[:min(h.tickets.count, maxIdentities)]
+	return h.seldom.tickets.identities[:min(h.seldom.tickets.count, maxIdentities)]
 }
 
 // IdentityCount returns how many identities pre_shared_key has, and how many
 // binders; RFC 8446, Section 4.2.11 wants as many of one as of the other.
 func (h *ClientHello) IdentityCount() (identities, binders int) {
-	if !h.PSK || h.tickets == nil {
+	if !h.PSK || h.seldom == nil {
 		return 0, 0
 	}
-	return int(h.tickets.count), int(h.tickets.binders)
-}
-
-// asks returns where to keep what is offered for a resumption.
-func (h *ClientHello) asks() *tickets {
-	if h.tickets == nil {
-		h.tickets = new(tickets)
-	}
-	return h.tickets
+	return int(h.seldom.tickets.count), int(h.seldom.tickets.binders)
 }
 
 // sessionTicket reads RFC 5077, Section 3.2, where the ticket is not
@@ -131,7 +123,7 @@ func (h *ClientHello) asks() *tickets {
 func (h *ClientHello) sessionTicket(s cryptobyte.String) {
 	h.HasSessionTicket, h.SessionTicketLength = true, uint16(len(s))
 	if len(s) > 0 {
-		h.asks().ticket = SessionKeyOf(s)
+		h.more().tickets.ticket = SessionKeyOf(s)
 	}
 }
 
@@ -142,7 +134,7 @@ func (h *ClientHello) preSharedKey(s cryptobyte.String) bool {
 	if !s.ReadUint16LengthPrefixed(&identities) || identities.Empty() {
 		return false
 	}
-	t := h.asks()
+	t := &h.more().tickets
 	t.count, t.binders = 0, 0
 	for !identities.Empty() {
 		var age uint32

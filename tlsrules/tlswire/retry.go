@@ -2,19 +2,26 @@ package tlswire
 
 import "slices"
 
-// readClientHello reads a ClientHello in clear. A second one that no
-// HelloRetryRequest has asked for is a renegotiation.
+// readClientHello reads a ClientHello in clear. A second one is the answer to a
+// HelloRetryRequest, or a renegotiation. If the server was not seen, the random
+// tells: RFC 8446, Section 4.1.2 has the answer keep it.
 func (c *Conn) readClientHello(from Side, data []byte) Fault {
-	asked := c.Retry && !c.HasServerHello && !c.retryAnswered
-	if f := c.ClientHello.parse(data); !f.OK() {
+	h := &c.ClientHello
+	second := c.HasClientHello
+	mayAnswer := second && !c.HasServerHello && !c.retryAnswered
+	random := h.Random
+	if mayAnswer {
+		h.keepFingerprints()
+	}
+	if f := h.parse(data); !f.OK() {
 		return f
 	}
-	c.ClientHello.Records = int32(c.sides[from].records)
-	c.ClientHello.prints.answer = asked && c.HasClientHello
+	h.Records = int32(c.sides[from].records)
+	h.prints.answer = mayAnswer && (c.Retry || h.Random == random)
 	switch {
-	case asked:
+	case h.prints.answer:
 		c.retryAnswered = true
-	case c.HasClientHello:
+	case second:
 		increase(&c.Renegotiations[from])
 	}
 	c.HasClientHello = true
@@ -26,7 +33,4 @@ func (c *Conn) readClientHello(from Side, data []byte) Fault {
 func (c *Conn) retried() {
 	c.Retry, c.RetryGroup = true, c.ServerHello.Group
 	c.RetryCookie = slices.Contains(c.ServerHello.Extensions, extensionCookie)
-	if c.HasClientHello {
-		c.ClientHello.keepFingerprints()
-	}
 }

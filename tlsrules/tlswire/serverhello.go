@@ -30,8 +30,6 @@ type ServerHello struct {
 	EncryptThenMAC       bool
 	RenegotiationInfo    bool
 
-	Length int // of the message, header included, bytes
-
 	octets []byte
 }
 
@@ -70,9 +68,9 @@ func (h *ServerHello) clear() {
 
 func (h *ServerHello) parse(body []byte) Fault {
 	h.clear()
-	h.Length = messageHeaderLen + len(body)
+	length := messageHeaderLen + len(body)
 	s := cryptobyte.String(body)
-	at := func(f FaultField) Fault { return faultAt(f, messageHeaderLen+len(body)-len(s)) }
+	at := func(f FaultField) Fault { return faultAt(f, length-len(s)) }
 
 	var field cryptobyte.String
 	if !s.ReadUint16(&h.LegacyVersion) {
@@ -97,12 +95,12 @@ func (h *ServerHello) parse(body []byte) Fault {
 		return at(FaultExtensions)
 	}
 	var fault Fault
-	h.Extensions, fault = appendExtensions(h.Extensions, extensions, h.Length-len(extensions))
+	h.Extensions, fault = appendExtensions(h.Extensions, extensions, length-len(extensions))
 	if !fault.OK() {
 		return fault
 	}
 	for !extensions.Empty() {
-		offset := h.Length - len(extensions)
+		offset := length - len(extensions)
 		var id uint16
 		extensions.ReadUint16(&id)
 		extensions.ReadUint16LengthPrefixed(&field)
