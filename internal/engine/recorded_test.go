@@ -277,3 +277,47 @@ func TestRecordedPortsAgain(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// FuzzRecorded damages honest conversations as captures do: packets are missing,
+// cut, twice there, or in another order. Whatever comes, nothing is refused, and
+// no fact is told that the whole does not tell.
+func FuzzRecorded(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+	f.Add([]byte{64, 0, 65, 9, 128, 3, 192, 5, 200, 255, 1, 1, 90, 30, 130, 77})
+	var wholes [][]taken
+	var wants []heard
+	for _, kind := range []string{"tls12 ecdhe", "tls13", "tls13 retry", "tls12 resumed"} {
+		for _, mss := range []int{1460, 200} {
+			wholes = append(wholes, story(recording(f, kind), mss))
+			wants = append(wants, replayed(f, inspectAll(), wholes[len(wholes)-1]))
+		}
+	}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) == 0 {
+			return
+		}
+		n := int(ops[0]) % len(wholes)
+		all, want := slices.Clone(wholes[n]), wants[n]
+		for ops = ops[1:]; len(ops) >= 2 && len(all) > 1; ops = ops[2:] {
+			i := int(ops[1]) % len(all)
+			switch ops[0] >> 6 {
+			case 0:
+				all = slices.Delete(all, i, i+1)
+			case 1:
+				all[i].held = min(all[i].held, int(ops[0]&63)*8)
+			case 2:
+				all = slices.Insert(all, (i+int(ops[0]&15))%len(all), all[i])
+			case 3:
+				k := (i + int(ops[0]&7)) % len(all)
+				all[i], all[k] = all[k], all[i]
+			}
+		}
+		got := replayed(t, inspectAll(), all)
+		if got.verdict != "" {
+			t.Errorf("refused: %+v", got)
+		}
+		if got.name != "" && got.name != want.name || got.version != 0 && got.version != want.version || got.cipher != 0 && got.cipher != want.cipher {
+			t.Errorf("invented: %+v", got)
+		}
+	})
+}
