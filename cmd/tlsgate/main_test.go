@@ -56,16 +56,27 @@ type event struct {
 	FlowID   uint64     `json:"flow_id"`
 	SrcIP    netip.Addr `json:"src_ip"`
 	SrcPort  uint16     `json:"src_port"`
+	Dest     netip.Addr `json:"dest_ip"`
 	DestPort uint16     `json:"dest_port"`
 	TLS      struct {
-		Version string
-		SNI     string
+		Version     string
+		SNI         string
+		Fingerprint string
+		Resumed     bool `json:"session_resumed"`
 	}
 	Ours struct {
 		Verdict, Rule, Reason, Detail, Cipher, Group, Stage, Protocol string
 
+		Resumption string
+		Inferred   bool `json:"resumption_inferred"`
+		Resumes    []string
+		Session    struct {
+			FlowID uint64 `json:"flow_id"`
+		}
+
 		Packet    uint64
 		Observed  bool
+		Grace     bool
 		Midstream bool
 		Offloaded bool
 	} `json:"tlsgate"`
