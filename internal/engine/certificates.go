@@ -55,7 +55,7 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 		chain = []*certs.Certificate{e.certs.Parse(list)}
 	}
 	if from == t.ClientHelloFrom {
-		f.awaited = false
+		f.unanswered = false
 		if chain != nil {
 			f.ins.certificates().Client = chain
 		}
@@ -116,5 +116,5 @@ func (e *Engine) certificateRequest(f *flow) {
 	told := f.ins.certificates()
 	tlswire.ParseCertificateRequest(f.ins.tls.Message(), f.ins.tls.Version, &told.request)
 	told.Request = &told.request
-	f.awaited = true
+	f.unanswered = true
 }

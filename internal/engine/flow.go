@@ -29,7 +29,7 @@ type flow struct {
 	// called said first; a ClientHello is judged as any other all the same.
 	provisional bool
 	said        bool // the handshake has said what the tls event tells
-	awaited     bool // but for the client's certificate, which the event waits for
+	unanswered  bool // but for what the client answers a CertificateRequest
 	complete    bool // nothing more of it will be said in clear, an alert neither
 	told        bool // the tls event is out, or will never be
 	offloaded   bool

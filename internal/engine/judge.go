@@ -105,7 +105,7 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	if f.said || f.complete {
 		e.remember(c)
 		e.stopClock(c)
-		if !f.awaited || f.complete {
+		if !f.unanswered || f.complete {
 			e.tellTLS(c)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
 )
 
 // TestOverloadUnkept: more out of order than limits allow to keep.
@@ -147,5 +148,42 @@ func TestRememberedLimit(t *testing.T) {
 	}
 	if len(l.sink.drop) != 1 || l.sink.drop[0].Decision.Reason.String() != "limit.buffered" {
 		t.Errorf("drop events: %+v", l.sink.drop)
+	}
+}
+
+// TestOverloadMessages: messages that are only partly there have a bound, all
+// together, and those who hold much of one do not keep others from their hellos.
+func TestOverloadMessages(t *testing.T) {
+	const bound = 256 << 10
+	cfg := config()
+	cfg.Limits.Buffered, cfg.Overload = bound, tlsrules.Reset
+	l := newLab(t, cfg, partner())
+	turns := recording(t, "tls12 ecdhe")
+	fat := handshakeRecord(0x0303, serverHelloOf(0xc02f, nil))
+	fat = append(fat, 22, 3, 3, 0x40, 0, byte(tlswire.TypeCertificate), 0, 0xff, 0xff)
+	fat = append(fat, make([]byte, 16380)...)
+	fat = append(fat, 22, 3, 3, 0x40, 0)
+	fat = append(fat, make([]byte, 10000)...)
+	for range 30 {
+		k := l.link4()
+		k.play([]turn{turns[0], {reply, fat}}, strategies["mss"])
+		k.ack(original)
+		if held := l.e.buffers.Held(); held > bound {
+			t.Fatalf("%d bytes held", held)
+		}
+	}
+	if n := len(l.sink.drop); n < 20 || l.sink.drop[0].Decision.Reason != tlsrules.ReasonLimitBuffered {
+		t.Fatalf("%d of 30 refused", n)
+	}
+	before := len(l.sink.drop)
+	k := l.link4()
+	k.play(turns, strategies["shuffled"])
+	sent := streams(turns)
+	if len(l.sink.drop) != before || len(k.ends[original].got) != len(sent[1]) {
+		t.Errorf("an honest connection: refused %d, got %d bytes of %d", len(l.sink.drop)-before, len(k.ends[original].got), len(sent[1]))
+	}
+	l.e.Close(l.now)
+	if s := l.e.Stats(); l.e.buffers.Held() != 0 || s.Buffered != 0 {
+		t.Errorf("%d bytes held in the end, %d told", l.e.buffers.Held(), s.Buffered)
 	}
 }

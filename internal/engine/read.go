@@ -145,6 +145,10 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 			e.limit(c, tlsrules.ReasonLimitBuffered, "more of its handshake is not acknowledged than limits allow to remember")
 			return
 		}
+		if e.crowded(f) {
+			e.limit(c, tlsrules.ReasonLimitBuffered, "a handshake message is only partly there, and there are more of those than limits.buffered allows")
+			return
+		}
 		at, b = at.Add(uint32(n)), b[n:]
 		e.learn(c, d, status)
 		if f.rec != nil {
@@ -155,6 +159,18 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 
 // reads reports whether what comes is given to the decoder.
 func (f *flow) reads() bool { return f.phase == reading || f.watched }
+
+// modest is what a connection may hold of messages that are partly there while
+// others still find room: a hello, and a chain of the usual length.
+const modest = 16 << 10
+
+// crowded reports whether there is no room for what a connection holds of
+// messages that are partly there. They have as much as limits.buffered again,
+// those who hold more than most half of it.
+func (e *Engine) crowded(f *flow) bool {
+	all := e.buffers.Held()
+	return all > e.cfg.Limits.Buffered/2 && (all > e.cfg.Limits.Buffered || f.ins.tls.Held() > modest) && f.ins.tls.Held() > 0
+}
 
 // learn turns what the decoder has come upon into facts, and judges them.
 func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tlswire.Status) {
@@ -255,7 +271,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 		e.uncertified(f)
 		e.allSaid(c)
 	case tlswire.TypeClientKeyExchange:
-		f.awaited = false
+		f.unanswered = false
 	case tlswire.TypeNewSessionTicket:
 		e.abbreviated(f)
 		e.uncertified(f)
@@ -276,7 +292,7 @@ func (e *Engine) changeCipherSpec(c *conntrack.Conn[flow], from tlswire.Side) {
 		e.uncertified(f)
 		e.allSaid(c)
 	} else {
-		f.awaited = false
+		f.unanswered = false
 	}
 }
 

@@ -70,7 +70,7 @@ type Stats struct {
 	Connections     uint64 // in the table now
 	ConnectionsSeen uint64
 	Evicted         uint64
-	Buffered        uint64 // bytes held for reassembly now
+	Buffered        uint64 // bytes held for reading now: segments, and messages partly there
 }
 
 // Add adds the counters of another worker.
@@ -135,7 +135,7 @@ func (e *Engine) publish() {
 	s.Connections = uint64(e.table.Len())
 	s.ConnectionsSeen = t.Created
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
-	s.Buffered = uint64(e.budget.Used())
+	s.Buffered = uint64(e.budget.Used() + e.buffers.Held())
 	s.Sessions = uint64(e.cfg.Sessions.Len())
 	e.shared.mu.Lock()
 	e.shared.stats = s

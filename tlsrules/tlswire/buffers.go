@@ -45,7 +45,12 @@ func orDefault(n, def int) int {
 // is not safe for concurrent use.
 type Buffers struct {
 	free [len(bufferClasses)][][]byte
+	held int
 }
+
+// Held returns how many bytes all Conns that share p hold for messages that are
+// only partly there.
+func (p *Buffers) Held() int { return p.held }
 
 // bufferClasses are the sizes kept for use again, and how many of each. A buffer
 // begins as small as what is there of a message, whatever length it claims: a
@@ -70,6 +75,14 @@ func (p *Buffers) grow(b []byte, n int) []byte {
 
 // get returns an empty buffer with room for n bytes.
 func (p *Buffers) get(n int) []byte {
+	b := p.take(n)
+	if p != nil {
+		p.held += cap(b)
+	}
+	return b
+}
+
+func (p *Buffers) take(n int) []byte {
 	for i, class := range bufferClasses {
 		if n > class.size {
 			continue
@@ -88,8 +101,12 @@ func (p *Buffers) get(n int) []byte {
 
 // put takes a buffer back; of sizes that are rarely needed it is let go of.
 func (p *Buffers) put(b []byte) {
+	if p == nil {
+		return
+	}
+	p.held -= cap(b)
 	for i, class := range bufferClasses {
-		if p != nil && cap(b) == class.size && len(p.free[i]) < class.free {
+		if cap(b) == class.size && len(p.free[i]) < class.free {
 			p.free[i] = append(p.free[i], b[:0])
 		}
 	}

@@ -144,12 +144,15 @@ func TestHeld(t *testing.T) {
 	}
 	fat := records(VersionTLS10, clientHello(make([]uint16, 20000)), maxPlaintext)
 	consume(&c, Client, fat[:40000])
-	if c.Held() < 30000 || c.Held() > 96<<10 {
-		t.Errorf("%d bytes held for 40000", c.Held())
+	if c.Held() < 30000 || c.Held() > 96<<10 || bufs.Held() != c.Held() {
+		t.Errorf("%d bytes held for 40000, in all %d", c.Held(), bufs.Held())
 	}
 	consume(&c, Client, fat[40000:])
 	if !c.HasClientHello || c.Held() != 0 || spare(&bufs) > 2048+32<<10 {
 		t.Errorf("%d bytes held, %d free after a fat hello", c.Held(), spare(&bufs))
+	}
+	if bufs.Held() != 0 {
+		t.Errorf("%d bytes held by no Conn", bufs.Held())
 	}
 	for range 1000 {
 		for size := 1 << 10; size <= 256<<10; size *= 2 {
