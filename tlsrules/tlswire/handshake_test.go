@@ -241,6 +241,12 @@ func TestHandshake(t *testing.T) {
 			if c.Version != tt.version || c.ServerHello.CipherSuite != tt.suite || c.ServerGroup != tt.group || c.Retry != tt.retry {
 				t.Errorf("got version %#04x suite %#04x group %d retry %v", c.Version, c.ServerHello.CipherSuite, c.ServerGroup, c.Retry)
 			}
+			if c.ServerGroup != uint16(state.CurveID) || c.Retry != state.HelloRetryRequest || c.Retry && c.RetryGroup != uint16(state.CurveID) {
+				t.Errorf("crypto/tls has group %d, retry %v", state.CurveID, state.HelloRetryRequest)
+			}
+			if c.Renegotiates() || c.Heartbeats != (Heartbeats{}) || c.ClientHello.Resumes() != 0 {
+				t.Errorf("got renegotiations %d, %+v, resumes %v", c.Renegotiations, c.Heartbeats, c.ClientHello.Resumes())
+			}
 			if !c.HandshakeDone || !c.GroupSettled || c.Phase != PhaseApplicationData || !c.Fault.OK() || c.Protocol != ProtocolTLS {
 				t.Errorf("got done %v settled %v %v %v %v", c.HandshakeDone, c.GroupSettled, c.Phase, c.Fault, c.Protocol)
 			}

@@ -1,7 +1,6 @@
 package tlswire
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -10,6 +9,8 @@ import (
 // ja4Len is the length of a JA4 fingerprint: ten characters, and two hashes of
 // twelve.
 const ja4Len = 36
+
+const hexDigits = "0123456789abcdef"
 
 // A ja4Hash is the half of a part that is hashed: 12 hexadecimal digits.
 type ja4Hash [6]byte
@@ -110,8 +111,7 @@ func (h *ClientHello) appendJA4ALPN(dst []byte) []byte {
 		}
 		first, last := p[0], p[len(p)-1]
 		if !isAlphanumeric(first) || !isAlphanumeric(last) {
-			const digits = "0123456789abcdef"
-			first, last = digits[first>>4], digits[last&0xf]
+			first, last = hexDigits[first>>4], hexDigits[last&0xf]
 		}
 		return append(dst, first, last)
 	}
@@ -170,9 +170,11 @@ func appendNoGREASE(dst, list []uint16) []uint16 {
 
 // appendHexList appends numbers as JA4 writes them: 1301,1302.
 func appendHexList(dst []byte, list []uint16) []byte {
-	for _, v := range list {
-		dst = hex.AppendEncode(dst, []byte{byte(v >> 8), byte(v)})
-		dst = append(dst, ',')
+	for i, v := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, hexDigits[v>>12], hexDigits[v>>8&0xf], hexDigits[v>>4&0xf], hexDigits[v&0xf])
 	}
-	return bytes.TrimSuffix(dst, []byte{','})
+	return dst
 }
