@@ -61,7 +61,7 @@ func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []st
 	cfg := replay.Config{
 		Engine: engineConfig(c, 1), VerifyChecksums: o.checksums, Workers: o.workers, Position: bar.start,
 	}
-	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions)
+	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions, [16]byte{})
 	var finish func() error
 	if o.json {
 		log := events.New(bar.beside(cmd.OutOrStdout()))

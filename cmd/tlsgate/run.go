@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -173,7 +174,9 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions := engine.NewSessions(c.Limits.Sessions)
+	var seed [16]byte
+	rand.Read(seed[:])
+	sessions := engine.NewSessions(c.Limits.Sessions, seed)
 	for i := range n {
 		q, err := nfq.Open(nfq.Config{
 			Number:     c.Queue.Number + uint16(i),

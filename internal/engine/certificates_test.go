@@ -376,7 +376,7 @@ func TestCertificateKinds(t *testing.T) {
 func TestCertificateOfSession(t *testing.T) {
 	full, again := pairOf(t, tls.VersionTLS12)
 	name := requires("cert_name", "api.bank.example")
-	withSessions := func(c *Config) { c.Sessions = NewSessions(8) }
+	withSessions := func(c *Config) { c.Sessions = NewSessions(8, [16]byte{}) }
 
 	l, s := witnessLab(t, withSessions, name)
 	l.link4().play(full, strategies["mss"])

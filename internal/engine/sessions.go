@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -22,7 +22,7 @@ import (
 // those that share its places is forgotten first.
 type Sessions struct {
 	sets  []sessionSet
-	seed  maphash.Seed
+	seed  [16]byte
 	count atomic.Int64
 }
 
@@ -74,8 +74,10 @@ type Began struct {
 	Rule       string // that accepted it, "" for none
 }
 
-// NewSessions makes a memory for at least n sessions; 0 is 65536.
-func NewSessions(n int) *Sessions {
+// NewSessions makes a memory for at least n sessions; 0 is 65536. The seed decides
+// which of them share places. Where strangers choose the sessions it has to be
+// random.
+func NewSessions(n int, seed [16]byte) *Sessions {
 	if n <= 0 {
 		n = 65536
 	}
@@ -83,7 +85,7 @@ func NewSessions(n int) *Sessions {
 	for sets*sessionWays < n {
 		sets *= 2
 	}
-	return &Sessions{sets: make([]sessionSet, sets), seed: maphash.MakeSeed()}
+	return &Sessions{sets: make([]sessionSet, sets), seed: seed}
 }
 
 // Len returns how many sessions are remembered.
@@ -95,7 +97,14 @@ func (s *Sessions) Len() int {
 }
 
 func (s *Sessions) set(k sessionKey) *sessionSet {
-	return &s.sets[maphash.Comparable(s.seed, k)&uint64(len(s.sets)-1)]
+	var b [16 + 16 + 2 + 1 + 16]byte
+	copy(b[:], s.seed[:])
+	copy(b[16:], k.server[:])
+	binary.BigEndian.PutUint16(b[32:], k.port)
+	b[34] = byte(k.kind)
+	copy(b[35:], k.id[:])
+	sum := sha256.Sum256(b[:])
+	return &s.sets[binary.BigEndian.Uint64(sum[:])&uint64(len(s.sets)-1)]
 }
 
 // find returns a session that is remembered, nil if there is none, and notes

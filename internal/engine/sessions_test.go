@@ -40,7 +40,7 @@ func pairOf(t testing.TB, version uint16) (full, again []turn) {
 func sessionLab(t *testing.T, change func(*Config), p *tlsrules.Policy) (*lab, *noted) {
 	n := &noted{}
 	cfg := config()
-	cfg.Sessions, cfg.Sink = NewSessions(64), n
+	cfg.Sessions, cfg.Sink = NewSessions(64, [16]byte{}), n
 	if change != nil {
 		change(&cfg)
 	}
@@ -161,7 +161,7 @@ func testKey(i int) sessionKey {
 }
 
 func TestSessionsMemory(t *testing.T) {
-	s := NewSessions(64)
+	s := NewSessions(64, [16]byte{})
 	for i := range 1000 {
 		s.keep(&session{key: testKey(i), suite: uint16(i)}, int64(i))
 		if x := s.find(testKey(i), int64(i)); x == nil || x.suite != uint16(i) {
@@ -194,7 +194,7 @@ func TestSessionsMemory(t *testing.T) {
 // TestSessionsShared: workers that write at once lose at most a session each
 // other's, and what is found is whole.
 func TestSessionsShared(t *testing.T) {
-	s := NewSessions(32)
+	s := NewSessions(32, [16]byte{})
 	var wait sync.WaitGroup
 	for w := range 4 {
 		wait.Go(func() {
