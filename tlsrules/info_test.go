@@ -81,6 +81,17 @@ func TestWarnings(t *testing.T) {
 		{"required alpn", []Rule{require(cond(t, "alpn_selected", "h2"))}, []string{`refuses every TLS 1.3 connection: alpn_selected is encrypted there, and unseen = "allow" is not set`}},
 		{"required alpn of TLS 1.3", []Rule{require(cond(t, "alpn_selected", "h2"), cond(t, "version", "1.3"))},
 			[]string{`is never satisfied: TLS 1.3 encrypts the ALPN protocol selected, and unseen = "allow" is not set`}},
+		{"required certificate", []Rule{require(cond(t, "cert_key", "rsa>=2048"), cond(t, "cert_expired", "false"))},
+			[]string{`refuses every TLS 1.3 connection: cert_key is encrypted there, and unseen = "allow" is not set`}},
+		{"a certificate of TLS 1.3", []Rule{match(cond(t, "version", "1.3"), cond(t, "cert_name", "a.example"))}, []string{"never matches: TLS 1.3 encrypts the certificate"}},
+		{"a certificate up to TLS 1.2", []Rule{match(cond(t, "version", "1.2"), cond(t, "cert_name", "a.example"))}, nil},
+		{"behind a rule for a wider name of the certificate", []Rule{
+			{Name: "wide", Match: conds(cond(t, "cert_name", "*.example"), cond(t, "via", "starttls")), HasAction: true, Action: Drop},
+			match(cond(t, "cert_name", "*.b.example"), cond(t, "via", "starttls:smtp"))},
+			[]string{`is never asked: rule "wide" before it decides every connection it matches`}},
+		{"behind a rule for another key", []Rule{
+			{Name: "narrow", Match: conds(cond(t, "cert_key", "rsa>=2048"), cond(t, "ja4", "t13d1516h2_8daaf6152771_*")), HasAction: true, Action: Drop},
+			match(cond(t, "cert_key", "rsa"), cond(t, "ja4", "t13d1516h2_*_*"))}, nil},
 		{"required alert", []Rule{require(cond(t, "alert", "close_notify"))},
 			[]string{`refuses at every encrypted alert, the closing one of each connection too: set unseen = "allow" to judge only those in clear`}},
 		{"suites by hearsay", []Rule{require(cond(t, "version", "1.3"), cond(t, "cipher", "aws:ELBSecurityPolicy-TLS13-1-3-PQ-2025-09"))},

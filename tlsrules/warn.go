@@ -146,8 +146,23 @@ func (r *rule) neverMatches() string {
 	if cipher := find(r.Match, KeyCipher); cipher != nil && len(cipher.usable(version.bits)) == 0 {
 		return "no suite of cipher exists in a version of version"
 	}
-	if version.bits == versionBit(suites.VersionTLS13) && find(r.Match, KeyALPNSelected) != nil {
-		return "TLS 1.3 encrypts the ALPN protocol selected"
+	if version.bits == versionBit(suites.VersionTLS13) {
+		for i := range r.Match {
+			if what := hidden(r.Match[i].key); what != "" {
+				return "TLS 1.3 encrypts " + what
+			}
+		}
+	}
+	return ""
+}
+
+// hidden names what TLS 1.3 encrypts of what a key is about, "" for nothing.
+func hidden(k Key) string {
+	switch {
+	case k == KeyALPNSelected:
+		return "the ALPN protocol selected"
+	case keys[k].step == stepCertificate:
+		return "the certificate"
 	}
 	return ""
 }
@@ -270,11 +285,18 @@ func (r *rule) recordWarnings(allowed uint64) (w []string) {
 	if r.UnseenAllow {
 		return nil
 	}
-	if tls13 := versionBit(suites.VersionTLS13); find(r.Require, KeyALPNSelected) != nil && allowed&tls13 != 0 {
-		if allowed == tls13 {
-			w = append(w, `is never satisfied: TLS 1.3 encrypts the ALPN protocol selected, and unseen = "allow" is not set`)
-		} else {
-			w = append(w, `refuses every TLS 1.3 connection: alpn_selected is encrypted there, and unseen = "allow" is not set`)
+	if tls13 := versionBit(suites.VersionTLS13); allowed&tls13 != 0 {
+		for i := range r.Require {
+			what := hidden(r.Require[i].key)
+			switch {
+			case what == "":
+				continue
+			case allowed == tls13:
+				w = append(w, `is never satisfied: TLS 1.3 encrypts `+what+`, and unseen = "allow" is not set`)
+			default:
+				w = append(w, `refuses every TLS 1.3 connection: `+r.Require[i].key.String()+` is encrypted there, and unseen = "allow" is not set`)
+			}
+			break
 		}
 	}
 	if find(r.Require, KeyAlert) != nil {
