@@ -146,7 +146,10 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 			return
 		}
 		if e.crowded(f) {
-			e.limit(c, tlsrules.ReasonLimitBuffered, "a handshake message is only partly there, and there are more of those than limits.buffered allows")
+			if f.phase == reading {
+				e.limit(c, tlsrules.ReasonLimitBuffered, "a handshake message is only partly there, and there are more of those than limits.buffered allows")
+			}
+			f.watched = false
 			return
 		}
 		at, b = at.Add(uint32(n)), b[n:]
