@@ -58,6 +58,23 @@ func TestHeartbeats(t *testing.T) {
 	}
 }
 
+// GnuTLS asks and answers; nobody else does.
+func TestHeartbeatsOfPrograms(t *testing.T) {
+	for name, flights := range conversations(t) {
+		c, _ := checkSplits(t, flights)
+		want := Heartbeats{}
+		if name == "gnutls_heartbeat" {
+			want = Heartbeats{Requests: 1, Responses: 1}
+			if h, s := c.ClientHello.Heartbeat, c.ServerHello.Heartbeat; h != HeartbeatPeerAllowedToSend || s != HeartbeatPeerAllowedToSend {
+				t.Errorf("%s: offered %v, selected %v", name, h, s)
+			}
+		}
+		if c.Heartbeats != want || !c.Fault.OK() {
+			t.Errorf("%s: got %+v, %v", name, c.Heartbeats, c.Fault)
+		}
+	}
+}
+
 // What is judged of a heartbeat in clear counts as read, its payload does not.
 func TestHeartbeatIsRead(t *testing.T) {
 	for body, letters := range map[int]string{1: "r", 2: "rr", 3: "rrr", 4: "rrro", 39: "rrr" + strings.Repeat("o", 36)} {

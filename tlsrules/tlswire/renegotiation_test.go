@@ -89,16 +89,14 @@ func TestSecureRenegotiation(t *testing.T) {
 	}
 }
 
-// A renegotiation of OpenSSL's, begun by the client with "R".
-func TestRenegotiationOpenSSL(t *testing.T) {
-	c, _ := checkSplits(t, readFlights(t, "tls12_renegotiation"))
-	if c.Renegotiations != [2]uint8{1, 0} || !c.SecureRenegotiation() {
-		t.Errorf("got %d, secure %v", c.Renegotiations, c.SecureRenegotiation())
-	}
-	for _, name := range []string{"tls10_cbc", "tls12_dhe", "tls12_ecdhe_psk", "tls12_session_id", "tls13_early_data", "tls13_key_update", "tls13_retry", "unknown_authority"} {
-		c, _ := checkSplits(t, readFlights(t, name))
-		if c.Renegotiates() || c.Heartbeats != (Heartbeats{}) {
-			t.Errorf("%s: got %d, %+v", name, c.Renegotiations, c.Heartbeats)
+// Renegotiations of OpenSSL, begun by the client with "R" and by the server with
+// "r", and of GnuTLS; nothing else that either says is one.
+func TestRenegotiationOfPrograms(t *testing.T) {
+	want := map[string][2]uint8{"tls12_renegotiation": {1, 0}, "tls12_renegotiation_server": {0, 1}, "gnutls_renegotiation": {1, 0}}
+	for name, flights := range conversations(t) {
+		c, _ := checkSplits(t, flights)
+		if c.Renegotiations != want[name] || c.Renegotiates() && !c.SecureRenegotiation() {
+			t.Errorf("%s: got %d, secure %v", name, c.Renegotiations, c.SecureRenegotiation())
 		}
 	}
 }
