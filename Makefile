@@ -2,12 +2,15 @@
 # make test   install what is missing, check the code, run every test
 # make bench  the benchmark: ratios measured in one run
 # make fuzz   every fuzz target for FUZZTIME each
+# make oracle    compare us with tshark and Suricata over CAPTURES
+# make captures  make testdata/captures anew with real programs
 
 GO       ?= go
 FUZZTIME ?= 20s
+CAPTURES ?= $(wildcard testdata/captures/*.pcapng)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test lint bench fuzz deps generate clean
+.PHONY: build demo test lint bench fuzz oracle captures deps generate clean
 
 build:
 	$(GO) build -o bin/tlsgate ./cmd/tlsgate
@@ -32,6 +35,12 @@ bench: deps build
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
+
+oracle:
+	@scripts/oracle $(CAPTURES)
+
+captures:
+	scripts/captures
 
 generate:
 	$(GO) generate ./...

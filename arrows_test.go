@@ -23,6 +23,8 @@ var arrows = []struct {
 	{"internal/lab/...", []string{"internal/lab"}, "the lab for tests"},
 	{"internal/lab", nil, "hosts and clients, not the firewall"},
 	{"internal/capture", nil, "files and link layers"},
+	{"internal/oracle/record", []string{"internal/lab", "internal/capture"}, "real programs, recorded"},
+	{"internal/oracle", []string{"tlsrules/suites"}, "events by their JSON, nothing of how they came about"},
 	{"internal/...", []string{"internal/...", "nfq", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules", "config"}, "around the engine"},
 	{"config", []string{"nfq", "tlsrules", "tlsrules/..."}, "a file to checked values"},
 	{"nfq/nfqtest", []string{"nfq"}, "a queue in memory"},

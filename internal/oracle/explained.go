@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+
+	"github.com/BurntSushi/toml"
+)
+
+// explanation says why we are right, or why nobody is wrong, where an oracle
+// tells something else. Empty patterns match everything; they are those of
+// path.Match, over the whole text.
+type explanation struct {
+	Oracle string `toml:"oracle"`
+	Field  string `toml:"field"`
+	File   string `toml:"file"`
+	Ours   string `toml:"ours"`
+	Theirs string `toml:"theirs"`
+	Why    string `toml:"why"`
+
+	used int
+}
+
+func readExplanations(file string) ([]explanation, error) {
+	var f struct {
+		Explained []explanation `toml:"explained"`
+	}
+	meta, err := toml.DecodeFile(file, &f)
+	if err != nil {
+		return nil, err
+	}
+	if keys := meta.Undecoded(); len(keys) > 0 {
+		return nil, fmt.Errorf("%s: unknown key %s", file, keys[0])
+	}
+	for i, e := range f.Explained {
+		if e.Field == "" || e.Why == "" {
+			return nil, fmt.Errorf("%s: explanation %d has no field or no reason", file, i+1)
+		}
+		for _, p := range []string{e.File, e.Ours, e.Theirs, e.Field} {
+			if _, err := path.Match(p, ""); err != nil {
+				return nil, fmt.Errorf("%s: explanation %d: %q: %w", file, i+1, p, err)
+			}
+		}
+	}
+	return f.Explained, nil
+}
+
+func (e *explanation) matches(d *difference) bool {
+	return fits(e.Oracle, d.oracle) && fits(e.Field, d.field) && fits(e.File, filepath.Base(d.file)) &&
+		fits(e.Ours, d.ours) && fits(e.Theirs, d.theirs)
+}
+
+// fits is path.Match in which * stands for any text, slashes included.
+func fits(pattern, s string) bool {
+	if pattern == "" {
+		return true
+	}
+	ok, _ := path.Match(slashless(pattern), slashless(s))
+	return ok
+}
+
+func slashless(s string) string {
+	b := []byte(s)
+	for i := range b {
+		if b[i] == '/' {
+			b[i] = '|'
+		}
+	}
+	return string(b)
+}
+
+// names reports whether the explanation is for this file by name.
+func (e *explanation) names(file string) bool {
+	return e.File != "" && e.File != "*" && fits(e.File, filepath.Base(file))
+}

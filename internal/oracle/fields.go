@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tlsgate/tlsrules/suites"
+)
+
+// field is a fact that both sides tell. ours makes of what our event holds at
+// path (nil: nothing) the text that an oracle's facts have under the same name.
+// parent is what an event has if it could have had the field at all.
+type field struct {
+	name         string
+	parent, path string
+	final        bool // told by the flow event, when the connection has ended
+	ours         func(v any) string
+}
+
+const (
+	hello  = "tls.client_handshake"
+	answer = "tls.server_handshake"
+)
+
+// fields are in the order of the report. A field none of our events has is
+// skipped with a word.
+var fields = []field{
+	{"client_version", hello, "tls.client_handshake.version", false, text},
+	{"client_random", hello, "tlsgate.client_random", false, text},
+	{"ciphers", hello, "tls.client_handshake.ciphers", false, list},
+	{"extensions", hello, "tls.client_handshake.exts", false, list},
+	{"signatures", hello, "tls.client_handshake.sig_algs", false, list},
+	{"groups", hello, "tlsgate.groups", false, list},
+	{"supported_versions", hello, "tlsgate.supported_versions", false, list},
+	{"key_shares", hello, "tlsgate.key_shares", false, list},
+	{"sni", hello, "tls.sni", false, text},
+	{"client_alpn", hello, "tls.client_alpns", false, list},
+	{"ja3", hello, "tls.ja3.hash", false, text},
+	{"ja3_string", hello, "tls.ja3.string", false, text},
+	{"ja4", hello, "tls.ja4", false, text},
+	{"version", answer, "tls.version", false, text},
+	{"server_version", answer, "tls.server_handshake.version", false, text},
+	{"cipher", answer, "tls.server_handshake.cipher", false, text},
+	{"server_extensions", answer, "tls.server_handshake.exts", false, list},
+	{"server_alpn", answer, "tls.server_alpns", false, list},
+	{"session_id", answer, "tlsgate.session_id", false, text},
+	{"group", answer, "tlsgate.group", false, text},
+	{"ja3s", answer, "tls.ja3s.hash", false, text},
+	{"ja3s_string", answer, "tls.ja3s.string", false, text},
+	{"resumed", answer, "tls.session_resumed", false, text},
+	{"retry", answer, "tlsgate.hello_retry", false, text},
+	{"ticket_lifetime", answer, "tlsgate.ticket_lifetime", false, text},
+	{"certificates", answer, "tlsgate.chain", false, count},
+	{"subject", answer, "tls.subject", false, distinguished},
+	{"issuer", answer, "tls.issuerdn", false, distinguished},
+	{"serial", answer, "tls.serial", false, text},
+	{"sha1", answer, "tls.fingerprint", false, text},
+	{"not_before", answer, "tls.notbefore", false, text},
+	{"not_after", answer, "tls.notafter", false, text},
+	{"names", answer, "tls.subjectaltname", false, list},
+	{"handshake_types", hello, "tlsgate.handshake", true, types},
+	{"records_to_server", "tlsgate.records", "tlsgate.records.toserver", true, counts},
+	{"records_to_client", "tlsgate.records", "tlsgate.records.toclient", true, counts},
+	{"alerts", "tlsgate.records", "tlsgate.alerts", true, alerts},
+}
+
+// text writes a single value.
+func text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	return fmt.Sprint(v)
+}
+
+// list writes numbers or words.
+func list(v any) string {
+	values, _ := v.([]any)
+	words := make([]string, len(values))
+	for i := range values {
+		words[i] = text(values[i])
+	}
+	return strings.Join(words, " ")
+}
+
+// count writes how many there are.
+func count(v any) string {
+	values, _ := v.([]any)
+	return fmt.Sprint(len(values))
+}
+
+// counts writes records by type, in the order of the names.
+func counts(v any) string {
+	values, _ := v.(map[string]any)
+	words := make([]string, 0, len(values))
+	for name, n := range values {
+		words = append(words, name+"="+text(n))
+	}
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
+
+// types writes handshake messages in the order they came.
+func types(v any) string { return list(v) }
+
+// alerts writes those that were read.
+func alerts(v any) string {
+	values, _ := v.([]any)
+	var words []string
+	for _, a := range values {
+		a, _ := a.(map[string]any)
+		if a["encrypted"] == true {
+			continue
+		}
+		words = append(words, fmt.Sprintf("%v:%v:%v", a["from"], a["level"], a["description"]))
+	}
+	return strings.Join(words, " ")
+}
+
+// distinguished writes a name so that the manner of writing does not matter.
+func distinguished(v any) string {
+	return plainName(text(v))
+}
+
+// plainName takes out blanks behind separators and escapes.
+func plainName(s string) string {
+	return strings.NewReplacer(", ", ",", `\`, "", " + ", "+").Replace(s)
+}
+
+// unlisted is what the registry calls a number it does not have.
+func contentType(code uint8) string { return suites.ContentTypeName(code) }

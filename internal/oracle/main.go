@@ -1,0 +1,179 @@
+// Oracle replays captures and compares what we tell of each TLS connection with
+// what tshark, and Suricata where it is installed, tell of it.
+//
+//	go run ./internal/oracle [-tlsgate PROGRAM] CAPTURE...
+//
+// It prints a table of agreement per field and every difference that is not in
+// explained.toml. It knows events by their JSON, nothing of how they came about,
+// and the oracles by what they print: all three are programs of their own, so a
+// crash or a hang over one file is that file's error and the run goes on.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var o options
+	flag.StringVar(&o.tlsgate, "tlsgate", "bin/tlsgate", "the program to judge")
+	flag.StringVar(&o.explained, "explained", "internal/oracle/explained.toml", "the differences that are explained")
+	flag.IntVar(&o.workers, "j", runtime.NumCPU(), "files at a time")
+	flag.BoolVar(&o.all, "v", false, "a line for each file")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "oracle: error: no captures given")
+		os.Exit(2)
+	}
+	bad, err := run(ctx, o, flag.Args(), os.Stdout)
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "oracle: error:", err)
+		os.Exit(2)
+	case bad > 0:
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	tlsgate, explained string
+	workers            int
+	all                bool
+}
+
+// result is what all programs made of one file.
+type result struct {
+	file                   string
+	ours, tshark, suricata *told
+}
+
+// run compares all files, in their order, and returns how much is not explained.
+func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, err error) {
+	if _, err := exec.LookPath("tshark"); err != nil {
+		return 0, errors.New("tshark is not installed: scripts/deps installs it")
+	}
+	explained, err := readExplanations(o.explained)
+	if err != nil {
+		return 0, err
+	}
+	_, noSuricata := exec.LookPath("suricata")
+	comparisons := []*comparison{{oracle: "tshark"}}
+	if noSuricata == nil {
+		comparisons = append(comparisons, &comparison{oracle: "suricata"})
+	}
+	for _, c := range comparisons {
+		c.scores, c.told, c.list0 = map[string]*score{}, map[string]bool{}, explained
+	}
+	for r := range results(ctx, o, files, noSuricata == nil) {
+		bad += fileErrors(w, o, r)
+		comparisons[0].compare(r.file, r.ours, r.tshark)
+		if r.suricata != nil {
+			comparisons[1].compare(r.file, r.ours, r.suricata)
+		}
+	}
+	for _, c := range comparisons {
+		bad += c.report(w)
+	}
+	if noSuricata != nil {
+		fmt.Fprintln(w, "\nsuricata is not installed: not asked")
+	}
+	stale(w, explained, files)
+	return bad, ctx.Err()
+}
+
+// results works on several files at once and yields them in order.
+func results(ctx context.Context, o options, files []string, suricata bool) func(yield func(*result) bool) {
+	return func(yield func(*result) bool) {
+		slots := make(chan struct{}, max(o.workers, 1))
+		waiting := make([]chan *result, len(files))
+		for i := range waiting {
+			waiting[i] = make(chan *result, 1)
+		}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		wg.Go(func() {
+			for i, file := range files {
+				slots <- struct{}{}
+				wg.Go(func() {
+					waiting[i] <- ask(ctx, o, file, suricata)
+					<-slots
+				})
+			}
+		})
+		for _, c := range waiting {
+			if !yield(<-c) {
+				return
+			}
+		}
+	}
+}
+
+func ask(ctx context.Context, o options, file string, withSuricata bool) *result {
+	r := &result{file: file, ours: ours(ctx, o.tlsgate, file)}
+	r.tshark = tshark(ctx, file, tlsPorts(r.ours))
+	if withSuricata {
+		r.suricata = suricata(ctx, file)
+	}
+	return r
+}
+
+// tlsPorts are the called ports of connections that begin with TLS.
+func tlsPorts(t *told) []uint16 {
+	var ports []uint16
+	for _, c := range t.conns {
+		if c.tls && (c.via == "" || c.via == "direct") {
+			ports = append(ports, c.dst.Port())
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+// fileErrors prints what went wrong with a file. An error is ours alone when
+// tshark reads the file to its end.
+func fileErrors(w io.Writer, o options, r *result) (bad int) {
+	if r.ours.err != nil {
+		fmt.Fprintf(w, "%s: %v\n", r.file, r.ours.err)
+		if r.tshark.err == nil {
+			bad++
+		}
+	}
+	if r.tshark.err != nil {
+		fmt.Fprintf(w, "%s: %v\n", r.file, r.tshark.err)
+	}
+	if r.suricata != nil && r.suricata.err != nil {
+		fmt.Fprintf(w, "%s: %v\n", r.file, r.suricata.err)
+	}
+	if o.all {
+		fmt.Fprintf(w, "%s: %d connections, %v, %d MB; tshark %v\n", r.file, len(r.ours.conns),
+			r.ours.took.Round(time.Millisecond), r.ours.peak>>20, r.tshark.took.Round(time.Millisecond))
+	}
+	return bad
+}
+
+// stalePrefix begins what is said of an explanation that nobody needs.
+const stalePrefix = "explained, but it does not differ any more: "
+
+// stale tells of explanations that explain nothing in these files any more.
+func stale(w io.Writer, explained []explanation, files []string) {
+	for _, e := range explained {
+		if e.used == 0 && slices.ContainsFunc(files, e.names) {
+			fmt.Fprintf(w, "\n%s%s in %q\n", stalePrefix, e.Field, e.File)
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tlsgate/tlsrules/suites"
+)
+
+// stream is what tshark tells of one TCP stream. ends[0] sent its first packet
+// that was printed.
+type stream struct {
+	conn      conn
+	ends      [2]netip.AddrPort
+	helloFrom int // the end that sent the ClientHello, -1 before it
+	helloID   string
+	answered  bool // a ServerHello that is no HelloRetryRequest was seen
+	changed   [2]bool
+	full      bool // a server's message that no resumed handshake has was seen
+	records   [2]map[string]int
+	alerts    []alertSeen
+	types     []string
+}
+
+type alertSeen struct {
+	from int
+	text string
+}
+
+// layer takes one tls layer of a packet.
+func (x *stream) layer(tls *node, from int) {
+	for i := range tls.kids {
+		record := &tls.kids[i]
+		if record.key != "tls.record" {
+			continue
+		}
+		kind := record.kid("tls.record.content_type").text
+		if kind == "" {
+			kind = record.kid("tls.record.opaque_type").text
+		}
+		if code, err := strconv.ParseUint(kind, 0, 8); err == nil {
+			if x.records[from] == nil {
+				x.records[from] = map[string]int{}
+			}
+			x.records[from][suites.ContentTypeName(uint8(code))]++
+			if code == 20 {
+				x.changed[from] = true
+			}
+		}
+		for i := range record.kids {
+			switch k := &record.kids[i]; k.key {
+			case "tls.handshake":
+				x.handshake(k, from)
+			case "tls.alert_message":
+				x.alert(k, from)
+			}
+		}
+	}
+}
+
+func (x *stream) alert(a *node, from int) {
+	level, err := strconv.ParseUint(a.kid("tls.alert_message.level").text, 0, 8)
+	if err != nil {
+		return // encrypted
+	}
+	description, _ := strconv.ParseUint(a.kid("tls.alert_message.desc").text, 0, 8)
+	name := map[uint64]string{1: "warning", 2: "fatal"}[level]
+	if name == "" {
+		name = strconv.FormatUint(level, 10)
+	}
+	x.alerts = append(x.alerts, alertSeen{from, name + ":" + suites.AlertName(uint8(description))})
+}
+
+func (x *stream) handshake(h *node, from int) {
+	kind, err := strconv.ParseUint(h.kid("tls.handshake.type").text, 0, 8)
+	if err != nil {
+		return // encrypted, or a fragment
+	}
+	if !x.changed[from] {
+		x.types = append(x.types, suites.HandshakeTypeName(uint8(kind)))
+	}
+	server := x.helloFrom >= 0 && from != x.helloFrom && !x.changed[from]
+	switch kind {
+	case 1:
+		x.conn.tls = true
+		if !x.answered {
+			x.helloFrom = from
+			x.clientHello(h)
+		}
+	case 2, 6:
+		x.conn.tls = true
+		if !x.answered {
+			x.serverHello(h, kind == 6)
+		}
+	case 4:
+		if life := h.find("tls.handshake.session_ticket_lifetime_hint"); life != nil && server {
+			x.set("ticket_lifetime", life.text)
+		}
+	case 11:
+		x.full = x.full || server
+		if server {
+			x.certificates(h)
+		}
+	case 12:
+		x.full = x.full || server
+		if curve := h.find("tls.handshake.server_named_curve"); curve != nil && server {
+			x.set("group", groupName(curve.text))
+		}
+	case 14:
+		x.full = x.full || server
+	}
+}
+
+func (x *stream) set(name, value string) { x.conn.facts[name] = value }
+
+// extension is a child of a hello that is an extension.
+func extensions(h *node) (numbers []string, byType map[string]*node) {
+	byType = map[string]*node{}
+	for i := range h.kids {
+		k := &h.kids[i]
+		if kind := k.kid("tls.handshake.extension.type"); kind.text != "" {
+			numbers = append(numbers, kind.text)
+			byType[kind.text] = k
+		}
+	}
+	return numbers, byType
+}
+
+// decimal turns tshark's hexadecimal numbers into ours.
+func decimal(numbers []string) []string {
+	out := make([]string, len(numbers))
+	for i, s := range numbers {
+		n, err := strconv.ParseUint(s, 0, 32)
+		if err != nil {
+			out[i] = s
+			continue
+		}
+		out[i] = strconv.FormatUint(n, 10)
+	}
+	return out
+}
+
+func number(s string) uint16 {
+	n, _ := strconv.ParseUint(s, 0, 16)
+	return uint16(n)
+}
+
+func groupName(s string) string { return suites.GroupName(number(s)) }
+
+func plainHex(s string) string { return strings.ReplaceAll(s, ":", "") }
+
+// none is an extension that is not there.
+var none = &node{}
+
+func (x *stream) clientHello(h *node) {
+	numbers, ext := extensions(h)
+	get := func(kind string) *node {
+		if e := ext[kind]; e != nil {
+			return e
+		}
+		return none
+	}
+	words := func(list []string) string { return strings.Join(list, " ") }
+	ciphers := decimal(h.kid("tls.handshake.ciphersuites").texts("tls.handshake.ciphersuite"))
+	if list := h.texts("tls.handshake.cipherspec"); len(list) > 0 { // an SSL 2.0 hello
+		ciphers = decimal(list)
+	}
+	x.set("client_version", suites.VersionName(number(h.kid("tls.handshake.version").text)))
+	x.set("client_random", plainHex(h.kid("tls.handshake.random").text))
+	x.set("ciphers", words(ciphers))
+	x.set("extensions", words(numbers))
+	x.set("signatures", words(decimal(get("13").texts("tls.handshake.sig_hash_alg"))))
+	x.set("groups", words(decimal(get("10").texts("tls.handshake.extensions_supported_group"))))
+	x.set("supported_versions", words(decimal(get("43").texts("tls.handshake.extensions.supported_version"))))
+	x.set("key_shares", words(decimal(get("51").texts("tls.handshake.extensions_key_share_group"))))
+	x.set("sni", words(get("0").texts("tls.handshake.extensions_server_name")))
+	x.set("client_alpn", words(get("16").texts("tls.handshake.extensions_alpn_str")))
+	x.helloID = plainHex(h.kid("tls.handshake.session_id").text)
+	if ja3 := h.kid("tls.handshake.ja3").text; ja3 != "" {
+		x.set("ja3", ja3)
+		x.set("ja3_string", h.kid("tls.handshake.ja3_full").text)
+	}
+	ja4 := h.kid("tls.handshake.ja4").text
+	if ja4 == "" {
+		ja4 = x.ja4(numbers, ciphers, get("13").texts("tls.handshake.sig_hash_alg"), get("16").texts("tls.handshake.extensions_alpn_str"))
+	}
+	x.set("ja4", ja4)
+}
+
+// retryRandom is RFC 8446, Section 4.1.3.
+const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
+
+func (x *stream) serverHello(h *node, draftRetry bool) {
+	if draftRetry || plainHex(h.kid("tls.handshake.random").text) == retryRandom {
+		x.set("retry", "true")
+		return
+	}
+	x.answered = true
+	numbers, ext := extensions(h)
+	version := h.kid("tls.handshake.version").text
+	x.set("server_version", suites.VersionName(number(version)))
+	if e := ext["43"]; e != nil {
+		if list := e.texts("tls.handshake.extensions.supported_version"); len(list) > 0 {
+			version = list[0]
+		}
+	}
+	v := number(version)
+	x.set("version", suites.VersionName(v))
+	x.set("cipher", decimal([]string{h.kid("tls.handshake.ciphersuite").text})[0])
+	x.set("server_extensions", strings.Join(numbers, " "))
+	id := plainHex(h.kid("tls.handshake.session_id").text)
+	if v > 0x0303 {
+		id = x.helloID
+	}
+	x.set("session_id", id)
+	alpn := ""
+	if e := ext["16"]; e != nil {
+		alpn = strings.Join(e.texts("tls.handshake.extensions_alpn_str"), " ")
+	}
+	if v <= 0x0303 {
+		x.set("server_alpn", alpn)
+	}
+	if e := ext["51"]; e != nil {
+		if list := e.texts("tls.handshake.extensions_key_share_group"); len(list) == 1 {
+			x.set("group", groupName(list[0]))
+		}
+	}
+	if v > 0x0303 {
+		x.set("resumed", fmt.Sprint(ext["41"] != nil))
+	}
+	if ja3s := h.kid("tls.handshake.ja3s").text; ja3s != "" {
+		x.set("ja3s", ja3s)
+		x.set("ja3s_string", h.kid("tls.handshake.ja3s_full").text)
+	}
+	if _, ok := x.conn.facts["retry"]; !ok {
+		x.set("retry", "")
+	}
+}
+
+// certificates reads the first Certificate message of the server.
+func (x *stream) certificates(h *node) {
+	if _, ok := x.conn.facts["certificates"]; ok {
+		return
+	}
+	list := h.kid("tls.handshake.certificates")
+	n := 0
+	for i := range list.kids {
+		k := &list.kids[i]
+		switch {
+		case k.key == "tls.handshake.certificate":
+			n++
+			if n == 1 {
+				der, err := hex.DecodeString(plainHex(k.text))
+				if err == nil && len(k.text) < maxText {
+					sum := sha1.Sum(der)
+					x.set("sha1", colons(sum[:]))
+				}
+			}
+		case k.key == "tls.handshake.certificate_tree" && n == 1:
+			x.leaf(k)
+		}
+	}
+	x.set("certificates", strconv.Itoa(n))
+}
+
+func colons(b []byte) string {
+	parts := make([]string, len(b))
+	for i := range b {
+		parts[i] = fmt.Sprintf("%02x", b[i])
+	}
+	return strings.Join(parts, ":")
+}
+
+// finish turns the stream so that its source is the end that sent the SYN, or
+// else the ClientHello.
+func (x *stream) finish() *conn {
+	client := 0
+	if !x.conn.syn && x.helloFrom == 1 {
+		client = 1
+	}
+	c := &x.conn
+	c.src, c.dst = x.ends[client], x.ends[1-client]
+	x.set("records_to_server", recordCounts(x.records[client]))
+	x.set("records_to_client", recordCounts(x.records[1-client]))
+	var words []string
+	for _, a := range x.alerts {
+		from := "server"
+		if a.from == x.helloFrom || x.helloFrom < 0 && a.from == client {
+			from = "client"
+		}
+		words = append(words, from+":"+a.text)
+	}
+	x.set("alerts", strings.Join(words, " "))
+	x.set("handshake_types", strings.Join(x.types, " "))
+	if _, ok := c.facts["resumed"]; !ok && x.answered {
+		switch {
+		case x.full:
+			x.set("resumed", "false")
+		case x.changed[0] || x.changed[1]:
+			x.set("resumed", "true")
+		}
+	}
+	return c
+}
+
+func recordCounts(counts map[string]int) string {
+	words := make([]string, 0, len(counts))
+	for name, n := range counts {
+		words = append(words, fmt.Sprintf("%s=%d", name, n))
+	}
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
