@@ -133,6 +133,18 @@ frontend f
   bind :4433 ssl crt DIR/rsa.both alpn h2,http/1.1
   http-request return status 200 content-type text/plain string hello
 `,
+	"haproxy-plain.cfg": `
+global
+  maxconn 100
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 5s
+  timeout server 5s
+frontend f
+  bind :4433
+  http-request return status 200 content-type text/plain string hello
+`,
 	"haproxy-accept.cfg": `
 global
   maxconn 100
@@ -159,7 +171,7 @@ visible_hostname proxy.lab.example
 shutdown_lifetime 0 seconds
 pinger_enable off
 `,
-	"early": "GET / HTTP/1.0\r\n\r\n",
+	"early":   "GET / HTTP/1.0\r\n\r\n",
 	"psk.txt": "alice:000102030405060708090a0b0c0d0e0f\n",
 }
 
@@ -218,7 +230,7 @@ cat sub4.pem sub3.pem sub2.pem sub1.pem ca.pem > deep.pem
 cat rsa.pem ca.pem > chain.pem
 cat rsa.pem rsa.key > rsa.both
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=self.lab.example" -addext "subjectAltName=DNS:self.lab.example" -keyout self.key -out self.pem
-openssl dsaparam -genkey 2048 -out dsa.key
+openssl dsaparam -genkey -out dsa.key 2048
 openssl req -new -key dsa.key -subj "/CN=dsa.lab.example" -out dsa.csr && openssl x509 -req -in dsa.csr -CA ca.pem -CAkey ca.key -days 365 -out dsa.pem
 openssl dhparam -out dh1024.pem 1024
 openssl genpkey -genparam -algorithm DH -pkeyopt group:modp_2048 -out dh2048.pem

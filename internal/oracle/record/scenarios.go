@@ -3,16 +3,16 @@ package main
 // Shorthands for command lines. SERVER, SERVER6, CLIENT, PORT and DIR are filled
 // in.
 const (
-	sserver = "openssl s_server -accept PORT "
-	rsaKey  = "-cert rsa.pem -key rsa.key "
-	ecKey   = "-cert ec.pem -key ec.key "
-	sclient = "openssl s_client -connect SERVER:PORT -servername server.lab.example "
+	sserver  = "openssl s_server -accept PORT "
+	rsaKey   = "-cert rsa.pem -key rsa.key "
+	ecKey    = "-cert ec.pem -key ec.key "
+	sclient  = "openssl s_client -connect SERVER:PORT -servername server.lab.example "
 	nameless = "openssl s_client -connect SERVER:PORT -noservername "
-	gserv   = "gnutls-serv --echo --port PORT "
-	gcli    = "gnutls-cli --insecure --sni-hostname=server.lab.example --port PORT SERVER "
-	nssServ = "selfserv -p PORT -d sql:nss -n server -w '' -D "
-	nssClnt = "tstclnt -h SERVER -p PORT -D -o -a server.lab.example -f "
-	curl    = "curl -sS -k -m 8 -o /dev/null "
+	gserv    = "gnutls-serv --echo --port PORT "
+	gcli     = "gnutls-cli --insecure --sni-hostname=server.lab.example --port PORT SERVER "
+	nssServ  = "selfserv -p PORT -d sql:nss -n server "
+	nssClnt  = "tstclnt -h SERVER -p PORT -D -o -a server.lab.example -f "
+	curl     = "curl -sS -k -m 8 -o /dev/null "
 )
 
 // once is a client that says a line.
@@ -136,8 +136,8 @@ var scenarios = []scenario{
 		servers: []string{sserver + "-cert many.pem -key many.key"}, clients: once("openssl s_client -connect SERVER:PORT -servername host-077.of-many.lab.example -tls1_2")},
 	{name: "openssl-cert-utf8", shows: "TLS 1.2, a subject with letters beyond ASCII and signs that have to be escaped",
 		servers: []string{sserver + "-cert utf8.pem -key utf8.key"}, clients: once(sclient + "-tls1_2")},
-	{name: "openssl-cert-expired", shows: "TLS 1.2, a certificate that is self-signed and expired in 2021; the client sends bad certificate alerts",
-		servers: []string{sserver + "-cert expired.pem -key expired.key"}, clients: once("openssl s_client -connect SERVER:PORT -servername expired.lab.example -tls1_2 -verify_return_error")},
+	{name: "openssl-cert-expired", shows: "TLS 1.2, a self-signed certificate that expired in 2021: certificate_expired",
+		servers: []string{sserver + "-cert expired.pem -key expired.key"}, clients: once("openssl s_client -connect SERVER:PORT -servername expired.lab.example -tls1_2 -CAfile expired.pem -verify_return_error")},
 	{name: "openssl-cert-self-signed", shows: "TLS 1.2, a self-signed certificate, accepted",
 		servers: []string{sserver + "-cert self.pem -key self.key"}, clients: once("openssl s_client -connect SERVER:PORT -servername self.lab.example -tls1_2")},
 	{name: "openssl-cert-negative-serial", shows: "TLS 1.2, a certificate with a negative serial number, which crypto/x509 refuses",
@@ -151,10 +151,10 @@ var scenarios = []scenario{
 	{name: "openssl-version-mismatch", shows: "the client offers TLS 1.3 only, the server has TLS 1.2 only: protocol_version",
 		servers: []string{sserver + rsaKey + "-tls1_2"}, clients: once(sclient + "-tls1_3")},
 	{name: "openssl-version-too-old", shows: "the client offers TLS 1.0 only: protocol_version",
-		servers: []string{sserver + rsaKey}, clients: once(sclient + "-tls1 -cipher ALL:@SECLEVEL=0")},
+		servers: []string{sserver + rsaKey + "-min_protocol TLSv1.2"}, clients: once(sclient + "-tls1 -cipher ALL:@SECLEVEL=0")},
 	{name: "openssl-unknown-ca", shows: "TLS 1.2: the client does not trust the CA: unknown_ca in clear",
 		servers: []string{sserver + rsaKey}, clients: once(sclient + "-tls1_2 -verify_return_error")},
-	{name: "openssl-unknown-ca-tls13", shows: "TLS 1.3: the same, but encrypted",
+	{name: "openssl-unknown-ca-tls13", shows: "TLS 1.3: the same, after the ServerHello, and still in clear: openssl has not changed its keys yet",
 		servers: []string{sserver + rsaKey}, clients: once(sclient + "-tls1_3 -verify_return_error")},
 	{name: "openssl-fallback-scsv", shows: "TLS_FALLBACK_SCSV: inappropriate_fallback",
 		servers: []string{sserver + rsaKey}, clients: once(sclient + "-no_tls1_3 -fallback_scsv")},
@@ -183,7 +183,7 @@ var scenarios = []scenario{
 	{name: "gnutls-tls13", shows: "GnuTLS with itself, TLS 1.3, ALPN h2",
 		servers: []string{gserv + "--alpn h2 --x509certfile rsa.pem --x509keyfile rsa.key"}, clients: once(gcli + "--alpn h2 --alpn http/1.1")},
 	{name: "gnutls-psk", shows: "GnuTLS with itself, TLS 1.2, DHE-PSK",
-		servers: []string{gserv + "--pskpasswd psk.txt --priority NORMAL:+DHE-PSK:+PSK"}, clients: once(gcli + "--pskusername alice --pskkey 000102030405060708090a0b0c0d0e0f --priority NONE:+VERS-TLS1.2:+AES-128-GCM:+AEAD:+DHE-PSK:+COMP-ALL:+GROUP-ALL")},
+		servers: []string{gserv + "--pskpasswd psk.txt --priority NORMAL:-VERS-TLS1.3:+DHE-PSK:+PSK"}, clients: once(gcli + "--pskusername alice --pskkey 000102030405060708090a0b0c0d0e0f --priority NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-PSK")},
 	{name: "nss-tls13", shows: "NSS with itself, TLS 1.3",
 		servers: []string{nssServ + "-V tls1.2:tls1.3"}, clients: once(nssClnt + "-V tls1.2:tls1.3 -A early")},
 	{name: "nss-tls12", shows: "NSS with itself, TLS 1.2, extended master secret, signed certificate timestamps asked for",
@@ -239,5 +239,5 @@ var scenarios = []scenario{
 		clients: once("openssl s_client -connect [SERVER6]:PORT -servername server.lab.example -starttls ldap")},
 	{name: "starttls-postgres", shows: "SSLRequest in PostgreSQL, by openssl", serve: greet("postgres"), clients: once(sclient + "-starttls postgres")},
 	{name: "starttls-mysql", shows: "SSLRequest in MySQL, by openssl, TLS 1.2", serve: greet("mysql"), clients: once(sclient + "-tls1_2 -starttls mysql")},
-	{name: "starttls-smtp-refused", shows: "STARTTLS that is refused: no TLS", serve: greet("smtp-refused"), clients: once(sclient + "-starttls smtp")},
+	{name: "starttls-smtp-refused", shows: "STARTTLS that is refused: openssl goes on with a ClientHello all the same, and gets no TLS", serve: greet("smtp-refused"), clients: once(sclient + "-starttls smtp")},
 }

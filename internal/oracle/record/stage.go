@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -50,6 +51,9 @@ const port = 4433
 type stage struct {
 	lab      *lab.Lab
 	dir, out string
+
+	echOnce           sync.Once
+	echConfig, echKey []byte
 }
 
 const (
