@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"tlsgate/tlsrules/suites"
 )
 
 // field is a fact that both sides tell. ours makes of what our event holds at
@@ -132,6 +130,3 @@ func distinguished(v any) string {
 func plainName(s string) string {
 	return strings.NewReplacer(", ", ",", `\`, "", " + ", "+").Replace(s)
 }
-
-// unlisted is what the registry calls a number it does not have.
-func contentType(code uint8) string { return suites.ContentTypeName(code) }
