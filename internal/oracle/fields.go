@@ -31,13 +31,23 @@ var fields = []field{
 	{"extensions", hello, "tls.client_handshake.exts", false, list},
 	{"signatures", hello, "tls.client_handshake.sig_algs", false, list},
 	{"groups", hello, "tlsgate.groups", false, list},
-	{"supported_versions", hello, "tlsgate.supported_versions", false, list},
 	{"key_shares", hello, "tlsgate.key_shares", false, list},
 	{"sni", hello, "tls.sni", false, text},
 	{"client_alpn", hello, "tls.client_alpns", false, list},
 	{"ja3", hello, "tls.ja3.hash", false, text},
 	{"ja3_string", hello, "tls.ja3.string", false, text},
 	{"ja4", hello, "tls.ja4", false, text},
+	{"early_data", hello, "tlsgate.early_data", false, text},
+	{"fallback_scsv", hello, "tlsgate.fallback_scsv", false, text},
+	{"status_request", hello, "tlsgate.status_request", false, text},
+	{"record_size_limit", hello, "tlsgate.record_size_limit", false, text},
+	{"psk_lengths", hello, "tlsgate.psk.lengths", false, list},
+	{"psk_modes", hello, "tlsgate.psk.modes", false, set},
+	{"retry", hello, "tlsgate.hello_retry", false, present},
+	{"retry_group", hello, "tlsgate.hello_retry.group", false, text},
+	{"heartbeat", hello, "tlsgate.heartbeat_modes.offered", false, text},
+	{"master_secret", hello, "tlsgate.extended_master_secret", false, agreement},
+	{"encrypt_then_mac", hello, "tlsgate.encrypt_then_mac", false, agreement},
 	{"version", answer, "tls.version", false, text},
 	{"server_version", answer, "tls.server_handshake.version", false, text},
 	{"cipher", answer, "tls.server_handshake.cipher", false, text},
@@ -48,7 +58,6 @@ var fields = []field{
 	{"ja3s", answer, "tls.ja3s.hash", false, text},
 	{"ja3s_string", answer, "tls.ja3s.string", false, text},
 	{"resumed", answer, "tls.session_resumed", false, text},
-	{"retry", answer, "tlsgate.hello_retry", false, text},
 	{"ticket_lifetime", answer, "tlsgate.ticket_lifetime", false, text},
 	{"certificates", answer, "tlsgate.chain", false, count},
 	{"subject", answer, "tls.subject", false, distinguished},
@@ -87,6 +96,11 @@ func list(v any) string {
 	return strings.Join(words, " ")
 }
 
+// set writes words whose order says nothing.
+func set(v any) string {
+	return strings.Join(sorted(strings.Fields(list(v))), " ")
+}
+
 // count writes how many there are.
 func count(v any) string {
 	values, _ := v.([]any)
@@ -119,6 +133,32 @@ func alerts(v any) string {
 		words = append(words, fmt.Sprintf("%v:%v:%v", a["from"], a["level"], a["description"]))
 	}
 	return strings.Join(words, " ")
+}
+
+// present writes whether there is anything.
+func present(v any) string {
+	if v == nil {
+		return ""
+	}
+	return "true"
+}
+
+// agreement writes an extension without content, by who has it.
+func agreement(v any) string {
+	m, _ := v.(map[string]any)
+	return sides(m["offered"] == true, m["selected"] == true)
+}
+
+func sides(offered, selected bool) string {
+	switch {
+	case offered && selected:
+		return "offered selected"
+	case offered:
+		return "offered"
+	case selected:
+		return "selected"
+	}
+	return ""
 }
 
 // distinguished writes a name so that the manner of writing does not matter.

@@ -12,9 +12,9 @@ import (
 
 // ja4 computes JA4 from what tshark read, as its published definition has it:
 // a version of tshark that prints it is newer than many.
-func (x *stream) ja4(extensions, ciphers, signatures, protocols []string) string {
-	version := number("0")
-	for v := range strings.FieldsSeq(x.conn.facts["supported_versions"]) {
+func (x *stream) ja4(extensions, versions, ciphers, signatures, protocols []string) string {
+	version := uint16(0)
+	for _, v := range versions {
 		if n := number(v); !suites.IsGREASE(n) {
 			version = max(version, n)
 		}

@@ -21,7 +21,8 @@ type stream struct {
 	helloID   string
 	answered  bool // a ServerHello that is no HelloRetryRequest was seen
 	changed   [2]bool
-	full      bool // a server's message that no resumed handshake has was seen
+	offered   [2]bool // extended_master_secret, encrypt_then_mac
+	full      bool    // a server's message that no resumed handshake has was seen
 	records   [2]map[string]int
 	alerts    []alertSeen
 	types     []string
@@ -175,19 +176,31 @@ func (x *stream) clientHello(h *node) {
 	x.set("ciphers", words(ciphers))
 	x.set("extensions", words(numbers))
 	x.set("signatures", words(decimal(get("13").texts("tls.handshake.sig_hash_alg"))))
-	x.set("groups", words(decimal(get("10").texts("tls.handshake.extensions_supported_group"))))
-	x.set("supported_versions", words(decimal(get("43").texts("tls.handshake.extensions.supported_version"))))
-	x.set("key_shares", words(decimal(get("51").texts("tls.handshake.extensions_key_share_group"))))
+	x.set("groups", words(groupNames(get("10").texts("tls.handshake.extensions_supported_group"))))
+	x.set("key_shares", words(groupNames(get("51").texts("tls.handshake.extensions_key_share_group"))))
+	x.set("early_data", truth(ext["42"] != nil))
+	x.set("fallback_scsv", truth(slices.Contains(ciphers, "22016")))
+	x.set("status_request", truth(ext["5"] != nil))
+	x.set("record_size_limit", get("28").find("tls.record_size_limit").value())
+	x.set("psk_lengths", words(first4(get("41").texts("tls.handshake.extensions.psk.identity.identity_length"))))
+	x.set("psk_modes", words(sorted(renamed(get("45").texts("tls.extension.psk_ke_mode"), map[string]string{"0": "psk_ke", "1": "psk_dhe_ke"}))))
+	x.set("heartbeat", words(renamed(get("15").texts("tls.handshake.extension.heartbeat.mode"), map[string]string{"1": "peer_allowed_to_send", "2": "peer_not_allowed_to_send"})))
+	x.offered = [2]bool{ext["23"] != nil, ext["22"] != nil}
+	x.agree([2]bool{})
 	x.set("sni", words(get("0").texts("tls.handshake.extensions_server_name")))
 	x.set("client_alpn", words(get("16").texts("tls.handshake.extensions_alpn_str")))
 	x.helloID = plainHex(h.kid("tls.handshake.session_id").text)
+	if x.conn.facts["retry"] == "true" {
+		return // a client is known by its first hello
+	}
 	if ja3 := h.kid("tls.handshake.ja3").text; ja3 != "" {
 		x.set("ja3", ja3)
 		x.set("ja3_string", h.kid("tls.handshake.ja3_full").text)
 	}
 	ja4 := h.kid("tls.handshake.ja4").text
 	if ja4 == "" {
-		ja4 = x.ja4(numbers, ciphers, get("13").texts("tls.handshake.sig_hash_alg"), get("16").texts("tls.handshake.extensions_alpn_str"))
+		ja4 = x.ja4(numbers, get("43").texts("tls.handshake.extensions.supported_version"), ciphers,
+			get("13").texts("tls.handshake.sig_hash_alg"), get("16").texts("tls.handshake.extensions_alpn_str"))
 	}
 	x.set("ja4", ja4)
 }
@@ -198,6 +211,10 @@ const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a
 func (x *stream) serverHello(h *node, draftRetry bool) {
 	if draftRetry || plainHex(h.kid("tls.handshake.random").text) == retryRandom {
 		x.set("retry", "true")
+		_, ext := extensions(h)
+		if e := ext["51"]; e != nil {
+			x.set("retry_group", strings.Join(groupNames(e.texts("tls.handshake.extensions_key_share_selected_group")), " "))
+		}
 		return
 	}
 	x.answered = true
@@ -240,7 +257,46 @@ func (x *stream) serverHello(h *node, draftRetry bool) {
 	if _, ok := x.conn.facts["retry"]; !ok {
 		x.set("retry", "")
 	}
+	x.agree([2]bool{ext["23"] != nil, ext["22"] != nil})
 }
+
+// agree writes what became of the extensions without content.
+func (x *stream) agree(selected [2]bool) {
+	x.set("master_secret", sides(x.offered[0], selected[0]))
+	x.set("encrypt_then_mac", sides(x.offered[1], selected[1]))
+}
+
+func truth(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
+}
+
+func groupNames(numbers []string) []string {
+	names := make([]string, len(numbers))
+	for i := range numbers {
+		names[i] = groupName(numbers[i])
+	}
+	return names
+}
+
+func renamed(words []string, names map[string]string) []string {
+	for i, w := range words {
+		if n := names[w]; n != "" {
+			words[i] = n
+		}
+	}
+	return words
+}
+
+func sorted(list []string) []string {
+	slices.Sort(list)
+	return list
+}
+
+// first4 is as many as our events tell.
+func first4(list []string) []string { return list[:min(len(list), 4)] }
 
 // certificates reads the first Certificate message of the server.
 func (x *stream) certificates(h *node) {

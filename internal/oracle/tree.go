@@ -39,6 +39,14 @@ func (n *node) find(key string) *node {
 	return nil
 }
 
+// value is the text of a node that may not be there.
+func (n *node) value() string {
+	if n == nil {
+		return ""
+	}
+	return n.text
+}
+
 // all gives the text of every node of that name below n to f, in order.
 func (n *node) all(key string, f func(text string)) {
 	for i := range n.kids {

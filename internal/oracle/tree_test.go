@@ -75,11 +75,11 @@ func TestReaderIsBounded(t *testing.T) {
 
 // The example of the definition of JA4.
 func TestJA4(t *testing.T) {
-	x := &stream{conn: conn{facts: map[string]string{"supported_versions": "2570 772 771", "client_version": "TLS 1.2"}}}
+	x := &stream{conn: conn{facts: map[string]string{"client_version": "TLS 1.2"}}}
 	ciphers := decimal(strings.Fields("0x0a0a 0x1301 0x1302 0x1303 0xc02b 0xc02f 0xc02c 0xc030 0xcca9 0xcca8 0xc013 0xc014 0x009c 0x009d 0x002f 0x0035"))
 	extensions := decimal(strings.Fields("0x2a2a 0x001b 0x0000 0x0033 0x0010 0x4469 0x0017 0x002d 0x000d 0x0005 0x0023 0x0012 0x002b 0xff01 0x000b 0x000a 0x0015"))
 	signatures := strings.Fields("0x0403 0x0804 0x0401 0x0503 0x0805 0x0501 0x0806 0x0601")
-	if got, want := x.ja4(extensions, ciphers, signatures, []string{"h2"}), "t13d1516h2_8daaf6152771_e5627efa2ab1"; got != want {
+	if got, want := x.ja4(extensions, []string{"0x0a0a", "0x0304", "0x0303"}, ciphers, signatures, []string{"h2"}), "t13d1516h2_8daaf6152771_e5627efa2ab1"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -228,6 +228,8 @@ issue() { openssl req -new -newkey $2 -nodes -subj "$3" -utf8 -keyout $1.key -ou
 . ./issue.sh; issue leaf rsa:2048 "/CN=deep.lab.example" server sub4
 cat sub4.pem sub3.pem sub2.pem sub1.pem ca.pem > deep.pem
 cat rsa.pem ca.pem > chain.pem
+openssl pkey -in ec.key -pubout -out ec.pub
+touch srp.txt srp.txt.attr && openssl srp -srpvfile srp.txt -add -passout pass:secret -gn 2048 alice
 cat rsa.pem rsa.key > rsa.both
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=self.lab.example" -addext "subjectAltName=DNS:self.lab.example" -keyout self.key -out self.pem
 openssl dsaparam -genkey -out dsa.key 2048

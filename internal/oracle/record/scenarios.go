@@ -179,6 +179,21 @@ var scenarios = []scenario{
 	{name: "gnutls-rehandshake", shows: "GnuTLS, TLS 1.2: the client renegotiates",
 		servers: []string{gserv + "--x509certfile ec.pem --x509keyfile ec.key"}, clients: once(gcli + "--rehandshake --priority NORMAL:-VERS-TLS1.3")},
 
+	{name: "gnutls-renegotiation-insecure", shows: "GnuTLS, TLS 1.2: neither side has renegotiation_info, the client renegotiates",
+		servers: []string{gserv + "--x509certfile ec.pem --x509keyfile ec.key --priority NORMAL:%UNSAFE_RENEGOTIATION:%DISABLE_SAFE_RENEGOTIATION"}, clients: once(gcli + "--rehandshake --priority NORMAL:-VERS-TLS1.3:%UNSAFE_RENEGOTIATION:%DISABLE_SAFE_RENEGOTIATION")},
+	{name: "go-heartbleed", shows: "a heartbeat request in clear whose length lies, behind the ClientHello, to GnuTLS",
+		servers: []string{gserv + "--heartbeat --x509certfile ec.pem --x509keyfile ec.key --priority NORMAL:-VERS-TLS1.3"}, clients: []client{{call: goHeartbleed}}},
+
+	// Other forms of hellos.
+	{name: "go-sslv2-hello", shows: "an SSL 2.0 ClientHello for TLS 1.0, to openssl",
+		servers: []string{sserver + rsaKey + "-tls1 -cipher ALL:@SECLEVEL=0"}, clients: []client{{call: goSSLv2}}},
+	{name: "openssl-max-fragment", shows: "TLS 1.2: max_fragment_length 512, the certificate in many records",
+		servers: []string{sserver + rsaKey}, clients: once(sclient + "-tls1_2 -maxfraglen 512")},
+	{name: "gnutls-raw-public-key", shows: "GnuTLS, TLS 1.2: a raw public key (RFC 7250) in place of a certificate",
+		servers: []string{gserv + "--rawpkkeyfile ec.key --rawpkfile ec.pub --disable-client-cert --priority NORMAL:-VERS-TLS1.3:+CTYPE-SRV-RAWPK"}, clients: once(gcli + "--priority NORMAL:-VERS-TLS1.3:-CTYPE-SRV-ALL:+CTYPE-SRV-RAWPK")},
+	{name: "openssl-srp", shows: "TLS 1.2, SRP-RSA-AES-128-CBC-SHA, a user the server does not know: unknown_psk_identity",
+		servers: []string{sserver + rsaKey + "-srpvfile srp.txt -cipher ALL:@SECLEVEL=0"}, clients: once(sclient + "-tls1_2 -srpuser mallory -srppass pass:secret -cipher SRP-RSA-AES-128-CBC-SHA:@SECLEVEL=0")},
+
 	// Other programs.
 	{name: "gnutls-tls13", shows: "GnuTLS with itself, TLS 1.3, ALPN h2",
 		servers: []string{gserv + "--alpn h2 --x509certfile rsa.pem --x509keyfile rsa.key"}, clients: once(gcli + "--alpn h2 --alpn http/1.1")},
