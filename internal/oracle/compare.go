@@ -10,6 +10,7 @@ import (
 type difference struct {
 	oracle, file, conn, field string
 	ours, theirs              string
+	facts                     map[string]string // of ours
 	explained                 *explanation
 }
 
@@ -68,13 +69,13 @@ func (c *comparison) compare(file string, ours, theirs *told) {
 		o := partner(byEnds[key(t)], t)
 		switch {
 		case o == nil:
-			c.judge(file, t, connection, "not found", "TLS")
+			c.judge(file, &conn{}, t, connection, "not found", "TLS")
 		case !o.tls:
 			o.matched = true
-			c.judge(file, t, connection, "no TLS in connection "+o.name, "TLS")
+			c.judge(file, o, t, connection, "no TLS in connection "+o.name, "TLS")
 		default:
 			o.matched = true
-			c.judge(file, t, connection, "TLS", "TLS")
+			c.judge(file, o, t, connection, "TLS", "TLS")
 			c.pair(file, o, t)
 		}
 	}
@@ -107,9 +108,9 @@ func partner(list []*conn, t *conn) *conn {
 func (c *comparison) pair(file string, o, t *conn) {
 	flipped := o.src != t.src
 	if !flipped || t.syn && o.syn {
-		c.judge(file, t, tuple, o.src.String()+" > "+o.dst.String(), t.src.String()+" > "+t.dst.String())
+		c.judge(file, o, t, tuple, o.src.String()+" > "+o.dst.String(), t.src.String()+" > "+t.dst.String())
 	}
-	if _, ok := t.facts["client_random"]; ok {
+	if _, ok := t.facts["extensions"]; ok && t.facts["client_random"] != "" {
 		if !c.parent(file, o, t, helloField, "client_random") {
 			return
 		}
@@ -135,7 +136,7 @@ func (c *comparison) pair(file string, o, t *conn) {
 		mine, known := o.facts[f.name]
 		switch {
 		case ok:
-			c.judge(file, t, f.name, mine, theirs)
+			c.judge(file, o, t, f.name, mine, theirs)
 		case known && mine != "":
 			c.score(f.name).oursOnly++
 		}
@@ -146,10 +147,10 @@ func (c *comparison) pair(file string, o, t *conn) {
 func (c *comparison) parent(file string, o, t *conn, name, fact string) bool {
 	_, ok := o.facts[fact]
 	if !ok {
-		c.judge(file, t, name, "not told", "seen")
+		c.judge(file, o, t, name, "not told", "seen")
 		return false
 	}
-	c.judge(file, t, name, "seen", "seen")
+	c.judge(file, o, t, name, "seen", "seen")
 	return true
 }
 
@@ -162,14 +163,14 @@ func (c *comparison) score(name string) *score {
 	return s
 }
 
-func (c *comparison) judge(file string, t *conn, name, ours, theirs string) {
+func (c *comparison) judge(file string, o, t *conn, name, ours, theirs string) {
 	s := c.score(name)
 	s.compared++
 	if ours == theirs {
 		s.agree++
 		return
 	}
-	d := difference{oracle: c.oracle, file: file, conn: describe(t), field: name, ours: ours, theirs: theirs}
+	d := difference{oracle: c.oracle, file: file, conn: describe(t), field: name, ours: ours, theirs: theirs, facts: o.facts}
 	i := slices.IndexFunc(c.list0, func(e explanation) bool { return e.matches(&d) })
 	if i >= 0 {
 		c.list0[i].used++

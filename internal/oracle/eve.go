@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/sha1"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"os"
@@ -90,7 +92,7 @@ func (v *eve) merge(tls, flow map[string]any) (*conn, error) {
 		}
 	}
 	if chain, ok := at(tls, "tls.chain").([]any); ok {
-		x.facts["certificates"] = count(chain)
+		x.facts["chain"] = printsOf(chain)
 	}
 	if version, ok := at(tls, "tls.version").(string); ok && version != "UNDETERMINED" {
 		x.facts["version"] = strings.NewReplacer("TLSv1", "TLS 1.0", "SSLv3", "SSL 3.0", "SSLv2", "SSL 2.0").Replace(version)
@@ -99,4 +101,15 @@ func (v *eve) merge(tls, flow map[string]any) (*conn, error) {
 		x.facts["resumed"] = "true"
 	}
 	return x, errors.Join(err[:]...)
+}
+
+// printsOf writes the SHA-1 fingerprints of certificates in base64.
+func printsOf(chain []any) string {
+	words := make([]string, len(chain))
+	for i, c := range chain {
+		der, _ := base64.StdEncoding.DecodeString(text(c))
+		sum := sha1.Sum(der)
+		words[i] = colons(sum[:])
+	}
+	return strings.Join(words, " ")
 }

@@ -17,7 +17,9 @@ type explanation struct {
 	File   string `toml:"file"`
 	Ours   string `toml:"ours"`
 	Theirs string `toml:"theirs"`
-	Why    string `toml:"why"`
+	// When are patterns for other facts of ours of the same connection.
+	When map[string]string `toml:"when"`
+	Why  string            `toml:"why"`
 
 	used int
 }
@@ -47,6 +49,11 @@ func readExplanations(file string) ([]explanation, error) {
 }
 
 func (e *explanation) matches(d *difference) bool {
+	for name, pattern := range e.When {
+		if !fits(pattern, d.facts[name]) {
+			return false
+		}
+	}
 	return fits(e.Oracle, d.oracle) && fits(e.Field, d.field) && fits(e.File, filepath.Base(d.file)) &&
 		fits(e.Ours, d.ours) && fits(e.Theirs, d.theirs)
 }

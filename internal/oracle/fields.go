@@ -58,8 +58,7 @@ var fields = []field{
 	{"ja3s", answer, "tls.ja3s.hash", false, text},
 	{"ja3s_string", answer, "tls.ja3s.string", false, text},
 	{"resumed", answer, "tls.session_resumed", false, text},
-	{"ticket_lifetime", answer, "tlsgate.ticket_lifetime", false, text},
-	{"certificates", answer, "tlsgate.chain", false, count},
+	{"chain", answer, "tlsgate.chain", false, prints},
 	{"subject", answer, "tls.subject", false, distinguished},
 	{"issuer", answer, "tls.issuerdn", false, distinguished},
 	{"serial", answer, "tls.serial", false, text},
@@ -67,7 +66,14 @@ var fields = []field{
 	{"not_before", answer, "tls.notbefore", false, text},
 	{"not_after", answer, "tls.notafter", false, text},
 	{"names", answer, "tls.subjectaltname", false, list},
-	{"handshake_types", hello, "tlsgate.handshake", true, types},
+	{"sha256", answer, "tlsgate.certificate.sha256", false, text},
+	{"dh_bits", answer, "tlsgate.dh_bits", false, text},
+	{"signature_scheme", answer, "tlsgate.signature_scheme", false, text},
+	{"ocsp_stapled", answer, "tlsgate.ocsp_stapled", false, text},
+	{"requested_types", answer, "tlsgate.certificate_request.types", false, list},
+	{"authorities", answer, "tlsgate.certificate_request.authorities", false, text},
+	{"client_chain", answer, "tlsgate.client_chain", false, prints},
+	{"client_subject", answer, "tls.client.subject", false, distinguished},
 	{"records_to_server", "tlsgate.records", "tlsgate.records.toserver", true, counts},
 	{"records_to_client", "tlsgate.records", "tlsgate.records.toclient", true, counts},
 	{"alerts", "tlsgate.records", "tlsgate.alerts", true, alerts},
@@ -101,10 +107,15 @@ func set(v any) string {
 	return strings.Join(sorted(strings.Fields(list(v))), " ")
 }
 
-// count writes how many there are.
-func count(v any) string {
+// prints writes the SHA-1 fingerprints of a chain.
+func prints(v any) string {
 	values, _ := v.([]any)
-	return fmt.Sprint(len(values))
+	var words []string
+	for _, c := range values {
+		c, _ := c.(map[string]any)
+		words = append(words, text(c["fingerprint"]))
+	}
+	return strings.Join(words, " ")
 }
 
 // counts writes records by type, in the order of the names.
@@ -117,9 +128,6 @@ func counts(v any) string {
 	slices.Sort(words)
 	return strings.Join(words, " ")
 }
-
-// types writes handshake messages in the order they came.
-func types(v any) string { return list(v) }
 
 // alerts writes those that were read.
 func alerts(v any) string {

@@ -11,7 +11,8 @@ import (
 )
 
 // ja4 computes JA4 from what tshark read, as its published definition has it:
-// a version of tshark that prints it is newer than many.
+// a version of tshark that prints it is newer than many. It is empty where
+// tshark's text of a protocol does not tell its bytes.
 func (x *stream) ja4(extensions, versions, ciphers, signatures, protocols []string) string {
 	version := uint16(0)
 	for _, v := range versions {
@@ -37,6 +38,9 @@ func (x *stream) ja4(extensions, versions, ciphers, signatures, protocols []stri
 	}
 	alpn := "00"
 	if len(protocols) > 0 && protocols[0] != "" {
+		if !ascii(protocols[0]) {
+			return ""
+		}
 		alpn = ends(protocols[0])
 	}
 	c, e, s := hexadecimal(ciphers), hexadecimal(extensions), hexadecimal(signatures)
@@ -63,6 +67,16 @@ func ends(p string) string {
 		first, last = h[0], h[len(h)-1]
 	}
 	return string([]byte{first, last})
+}
+
+// ascii: tshark shows the other bytes as it sees fit.
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] >= 0x7f || s[i] == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func alphanumeric(c byte) bool {

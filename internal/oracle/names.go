@@ -1,26 +1,26 @@
 package main
 
-import (
-	"net/netip"
-	"strings"
-)
+import "strings"
 
-// attributes are the short names of RFC 4519, and of OpenSSL where it has none.
+// attributes are the short names of RFC 4519, and of Suricata where it has none.
 var attributes = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST",
 	"2.5.4.9": "street", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "title", "2.5.4.42": "GN",
-	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID", "1.2.840.113549.1.9.1": "emailAddress",
+	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID", "1.2.840.113549.1.9.1": "Email",
 }
 
 // leaf takes what tshark's own X.509 dissector says of the first certificate.
-func (x *stream) leaf(tree *node) {
+func (x *stream) leaf(tree *node, prefix string) {
 	signed := tree.kid("x509af.signedCertificate_element")
 	if len(signed.kids) == 0 {
 		return
 	}
+	x.set(prefix+"subject", rdns(signed.kid("x509af.subject_tree")))
+	if prefix != "" {
+		return
+	}
 	x.set("serial", serial(signed.kid("x509af.serialNumber").text))
 	x.set("issuer", rdns(signed.kid("x509af.issuer_tree")))
-	x.set("subject", rdns(signed.kid("x509af.subject_tree")))
 	validity := signed.kid("x509af.validity_element")
 	x.set("not_before", certTime(validity.kid("x509af.notBefore_tree")))
 	x.set("not_after", certTime(validity.kid("x509af.notAfter_tree")))
@@ -108,12 +108,8 @@ func alternatives(e *node) string {
 			switch k.key {
 			case "x509ce.dNSName", "x509ce.uniformResourceIdentifier", "x509ce.rfc822Name":
 				names = append(names, k.text)
-			case "x509ce.iPAddress.ipv4", "x509ce.iPAddress.ipv6":
+			case "x509ce.IPAddress.ipv4", "x509ce.IPAddress.ipv6", "x509ce.iPAddress.ipv4", "x509ce.iPAddress.ipv6":
 				names = append(names, k.text)
-			case "x509ce.iPAddress":
-				if a, err := netip.ParseAddr(k.text); err == nil {
-					names = append(names, a.String())
-				}
 			}
 			walk(k)
 		}

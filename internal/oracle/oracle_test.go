@@ -140,14 +140,14 @@ func TestCompare(t *testing.T) {
 		ours *conn
 		want []string // fields that differ
 	}{
-		{"the same", mine("client_random", "00", "sni", "a.example"), nil},
-		{"another name", mine("client_random", "00", "sni", "b.example"), []string{"sni"}},
+		{"the same", mine("client_random", "00", "extensions", "", "sni", "a.example"), nil},
+		{"another name", mine("client_random", "00", "extensions", "", "sni", "b.example"), []string{"sni"}},
 		{"no hello at all is one difference", mine(), []string{helloField}},
 		{"no TLS", silent, []string{connection}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &comparison{oracle: "tshark", scores: map[string]*score{}, told: map[string]bool{}}
-			c.compare("x", &told{conns: []*conn{tt.ours}, fields: map[string]bool{"sni": true}}, &told{conns: []*conn{mine("client_random", "00", "sni", "a.example")}})
+			c.compare("x", &told{conns: []*conn{tt.ours}, fields: map[string]bool{"sni": true}}, &told{conns: []*conn{mine("client_random", "00", "extensions", "", "sni", "a.example")}})
 			var got []string
 			for _, d := range c.list {
 				got = append(got, d.field)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -25,7 +27,6 @@ type stream struct {
 	full      bool    // a server's message that no resumed handshake has was seen
 	records   [2]map[string]int
 	alerts    []alertSeen
-	types     []string
 }
 
 type alertSeen struct {
@@ -52,6 +53,9 @@ func (x *stream) layer(tls *node, from int) {
 			if code == 20 {
 				x.changed[from] = true
 			}
+		}
+		if record.kid("tls.handshake.type").text != "" { // an SSL 2.0 hello is a record itself
+			x.handshake(record, from)
 		}
 		for i := range record.kids {
 			switch k := &record.kids[i]; k.key {
@@ -82,9 +86,6 @@ func (x *stream) handshake(h *node, from int) {
 	if err != nil {
 		return // encrypted, or a fragment
 	}
-	if !x.changed[from] {
-		x.types = append(x.types, suites.HandshakeTypeName(uint8(kind)))
-	}
 	server := x.helloFrom >= 0 && from != x.helloFrom && !x.changed[from]
 	switch kind {
 	case 1:
@@ -98,22 +99,25 @@ func (x *stream) handshake(h *node, from int) {
 		if !x.answered {
 			x.serverHello(h, kind == 6)
 		}
-	case 4:
-		if life := h.find("tls.handshake.session_ticket_lifetime_hint"); life != nil && server {
-			x.set("ticket_lifetime", life.text)
-		}
 	case 11:
 		x.full = x.full || server
-		if server {
-			x.certificates(h)
-		}
+		x.certificates(h, server)
 	case 12:
 		x.full = x.full || server
-		if curve := h.find("tls.handshake.server_named_curve"); curve != nil && server {
-			x.set("group", groupName(curve.text))
+		if server {
+			x.keyExchange(h)
+		}
+	case 13:
+		if server {
+			x.set("authorities", strconv.Itoa(len(h.texts("tls.handshake.dname"))))
+			x.set("requested_types", strings.Join(clientTypes(h.texts("tls.handshake.cert_type")), " "))
 		}
 	case 14:
 		x.full = x.full || server
+	case 22:
+		if server {
+			x.set("ocsp_stapled", "true")
+		}
 	}
 }
 
@@ -168,10 +172,11 @@ func (x *stream) clientHello(h *node) {
 	}
 	words := func(list []string) string { return strings.Join(list, " ") }
 	ciphers := decimal(h.kid("tls.handshake.ciphersuites").texts("tls.handshake.ciphersuite"))
-	if list := h.texts("tls.handshake.cipherspec"); len(list) > 0 { // an SSL 2.0 hello
-		ciphers = decimal(list)
-	}
 	x.set("client_version", suites.VersionName(number(h.kid("tls.handshake.version").text)))
+	if list := h.texts("tls.handshake.cipherspec"); len(list) > 0 { // an SSL 2.0 hello
+		x.set("ciphers", words(decimal(list)))
+		return
+	}
 	x.set("client_random", plainHex(h.kid("tls.handshake.random").text))
 	x.set("ciphers", words(ciphers))
 	x.set("extensions", words(numbers))
@@ -202,7 +207,9 @@ func (x *stream) clientHello(h *node) {
 		ja4 = x.ja4(numbers, get("43").texts("tls.handshake.extensions.supported_version"), ciphers,
 			get("13").texts("tls.handshake.sig_hash_alg"), get("16").texts("tls.handshake.extensions_alpn_str"))
 	}
-	x.set("ja4", ja4)
+	if ja4 != "" {
+		x.set("ja4", ja4)
+	}
 }
 
 // retryRandom is RFC 8446, Section 4.1.3.
@@ -298,30 +305,62 @@ func sorted(list []string) []string {
 // first4 is as many as our events tell.
 func first4(list []string) []string { return list[:min(len(list), 4)] }
 
-// certificates reads the first Certificate message of the server.
-func (x *stream) certificates(h *node) {
-	if _, ok := x.conn.facts["certificates"]; ok {
+// clientTypes are the registry's names of ClientCertificateType.
+func clientTypes(numbers []string) []string {
+	return renamed(numbers, map[string]string{
+		"1": "rsa_sign", "2": "dss_sign", "3": "rsa_fixed_dh", "4": "dss_fixed_dh", "5": "rsa_ephemeral_dh",
+		"6": "dss_ephemeral_dh", "20": "fortezza_dms", "64": "ecdsa_sign", "65": "rsa_fixed_ecdh", "66": "ecdsa_fixed_ecdh",
+	})
+}
+
+// keyExchange reads a ServerKeyExchange.
+func (x *stream) keyExchange(h *node) {
+	if curve := h.find("tls.handshake.server_named_curve"); curve != nil {
+		x.set("group", groupName(curve.text))
+	}
+	if p := h.find("tls.handshake.p"); p != nil {
+		prime, _ := new(big.Int).SetString(plainHex(p.text), 16)
+		if prime != nil {
+			x.set("dh_bits", strconv.Itoa(prime.BitLen()))
+		}
+	}
+	if scheme := h.find("tls.handshake.sig_hash_alg"); scheme != nil {
+		x.set("signature_scheme", suites.SignatureName(number(scheme.text)))
+	}
+}
+
+// certificates reads the first Certificate message of a side.
+func (x *stream) certificates(h *node, server bool) {
+	prefix := "client_"
+	if server {
+		prefix = ""
+	}
+	if _, ok := x.conn.facts[prefix+"chain"]; ok {
 		return
 	}
 	list := h.kid("tls.handshake.certificates")
-	n := 0
+	var chain []string
 	for i := range list.kids {
 		k := &list.kids[i]
 		switch {
 		case k.key == "tls.handshake.certificate":
-			n++
-			if n == 1 {
-				der, err := hex.DecodeString(plainHex(k.text))
-				if err == nil && len(k.text) < maxText {
-					sum := sha1.Sum(der)
-					x.set("sha1", colons(sum[:]))
-				}
+			der, err := hex.DecodeString(plainHex(k.text))
+			if err != nil || len(k.text) >= maxText {
+				return
 			}
-		case k.key == "tls.handshake.certificate_tree" && n == 1:
-			x.leaf(k)
+			sum := sha1.Sum(der)
+			chain = append(chain, colons(sum[:]))
+			if sum := sha256.Sum256(der); len(chain) == 1 && server {
+				x.set("sha256", hex.EncodeToString(sum[:]))
+			}
+		case k.key == "tls.handshake.certificate_tree" && len(chain) == 1:
+			x.leaf(k, prefix)
 		}
 	}
-	x.set("certificates", strconv.Itoa(n))
+	x.set(prefix+"chain", strings.Join(chain, " "))
+	if server && len(chain) > 0 {
+		x.set("sha1", chain[0])
+	}
 }
 
 func colons(b []byte) string {
@@ -352,7 +391,6 @@ func (x *stream) finish() *conn {
 		words = append(words, from+":"+a.text)
 	}
 	x.set("alerts", strings.Join(words, " "))
-	x.set("handshake_types", strings.Join(x.types, " "))
 	if _, ok := c.facts["resumed"]; !ok && x.answered {
 		switch {
 		case x.full:

@@ -218,7 +218,7 @@ issue() { openssl req -new -newkey $2 -nodes -subj "$3" -utf8 -keyout $1.key -ou
 . ./issue.sh; issue wildcard rsa:2048 "/CN=*.lab.example" wildcard
 . ./issue.sh; issue addresses "ec -pkeyopt ec_paramgen_curve:P-256" "/O=Lab/CN=198.18.2.2" addresses
 . ./issue.sh; issue many "ec -pkeyopt ec_paramgen_curve:P-256" "/CN=host-001.of-many.lab.example" many
-. ./issue.sh; issue utf8 "ec -pkeyopt ec_paramgen_curve:P-256" "/C=IN/O=प्रयोगशाला, \"Lab\" + Söhne/OU=a=b/CN=server.lab.example/emailAddress=root@lab.example" server
+. ./issue.sh; issue utf8 "ec -pkeyopt ec_paramgen_curve:P-256" "/C=IN/O=प्रयोगशाला, \"Lab\" \+ Söhne/OU=a=b/CN=server.lab.example/emailAddress=root@lab.example" server
 . ./issue.sh; issue client "ec -pkeyopt ec_paramgen_curve:P-256" "/O=Lab/CN=Alice" client
 . ./issue.sh; issue negative "ec -pkeyopt ec_paramgen_curve:P-256" "/CN=negative.lab.example" server ca "-set_serial -5"
 . ./issue.sh; issue sub1 rsa:2048 "/O=Lab/CN=Intermediate 1" ca
