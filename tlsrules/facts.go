@@ -224,9 +224,10 @@ func (v *view) resumption() { v.takes(stepResumed, v.Resumed != 0, false) }
 func (v *view) group() { v.takes(stepGroup, v.Group != 0, v.GroupSettled) }
 
 // dh says whether the size of the prime is known. An exchange without one asks
-// for none; that of a session resumed was not seen.
+// for none; that of a session that began unseen was not seen.
 func (v *view) dh() {
-	seen := v.GroupSettled && v.known&stepServerHello.bit() != 0 && (v.Resumed == ResumedNo || v.Group != 0)
+	watched := v.Resumed == ResumedNo || v.Resumed == ResumedKnown
+	seen := v.GroupSettled && v.known&stepServerHello.bit() != 0 && (watched || v.Group != 0)
 	if v.DHBits == 0 && seen {
 		v.moot |= stepDH.bit()
 		return

@@ -386,6 +386,20 @@ func TestCertificateOfSession(t *testing.T) {
 		t.Errorf("got %q, %d refused", s.seen, len(s.drop))
 	}
 
+	// That it had no prime is known too; of one that began unseen nothing is.
+	prime := requires("dh_bits", ">=2048")
+	l, s = witnessLab(t, withSessions, prime)
+	l.link4().play(full, strategies["mss"])
+	l.link4().play(again, strategies["mss"])
+	if len(s.drop) != 0 {
+		t.Errorf("refused: %s", s.drop[0].Detail)
+	}
+	l, s = witnessLab(t, withSessions, prime)
+	l.link4().play(again, strategies["mss"])
+	if len(s.drop) != 1 || s.drop[0].Decision.Reason.String() != "require.dh_bits" {
+		t.Errorf("began unseen: %d refused", len(s.drop))
+	}
+
 	l, s = witnessLab(t, withSessions, name)
 	l.link4().play(full, strategies["mss"])
 	k = l.link4()
