@@ -47,14 +47,32 @@ func (c *Condition) hasParts(name string, parts []string) bool {
 			return true
 		}
 		all := true
-		for part := range strings.SplitSeq(value, ", ") {
-			all = all && slices.ContainsFunc(parts, func(p string) bool { return strings.EqualFold(p, part) })
+		for rest := value; all && rest != ""; {
+			var part string
+			part, rest = nextPart(rest)
+			all = slices.ContainsFunc(parts, func(p string) bool { return strings.EqualFold(p, part) })
 		}
 		if all {
 			return true
 		}
 	}
 	return false
+}
+
+// nextPart cuts the first part off a name: "O=Bank, Inc., CN=a" has two, for
+// what begins a part has a type.
+func nextPart(name string) (part, rest string) {
+	const separator = ", "
+	for i := 0; ; {
+		n := strings.Index(name[i:], separator)
+		if n < 0 {
+			return name, ""
+		}
+		i += n + len(separator)
+		if next, _, _ := strings.Cut(name[i:], separator); strings.Contains(next, "=") {
+			return name[:i-len(separator)], name[i:]
+		}
+	}
 }
 
 // certified reports whether a certificate for a name is one for a name of the

@@ -106,6 +106,8 @@ func TestCertificateConditions(t *testing.T) {
 		{"parts in another order", "cert_subject", []string{"CN=api.bank.example, C=US"}, atCertificate(), yes},
 		{"all parts count", "cert_subject", []string{"CN=api.bank.example, C=DE"}, atCertificate(), no},
 		{"the whole subject, a comma in it", "cert_subject", []string{"C=US, O=Bank, Inc., CN=api.bank.example"}, atCertificate(), yes},
+		{"some parts, a comma in one", "cert_subject", []string{"CN=api.bank.example, O=Bank, Inc."}, atCertificate(), yes},
+		{"some parts, one of them another's", "cert_subject", []string{"C=US, O=Bank, CN=api.bank.example"}, atCertificate(), no},
 		{"half a part", "cert_subject", []string{"O=Bank"}, atCertificate(), no},
 		{"a value that looks like two", "cert_subject", []string{"O=Bank"}, posing, no},
 		{"issuer", "cert_issuer", []string{"O=Other", "O=Example"}, atCertificate(), yes},
