@@ -141,7 +141,9 @@ func certify(e *event, r *engine.Report) {
 		o.SignatureScheme = suites.SignatureName(t.SignatureScheme)
 	}
 	if chain := r.Facts.Chain; len(chain) > 0 {
-		part.leaf = leafOf(chain[0])
+		if !chain[0].RawPublicKey {
+			part.leaf = leafOf(chain[0])
+		}
 		o.Certificate, o.Chain = certificateOf(chain[0], t.CertificateType[server], r.Time), chainOf(chain)
 	}
 	c := r.Certificates
@@ -151,8 +153,10 @@ func certify(e *event, r *engine.Report) {
 	o.ChainMore, o.ChainBroken = c.More[server], c.Broken[server]
 	o.ClientChainMore, o.ClientChainBroken = c.More[client], c.Broken[client]
 	if chain := c.Client; len(chain) > 0 {
-		l := leafOf(chain[0])
-		part.Client = &l
+		if !chain[0].RawPublicKey {
+			l := leafOf(chain[0])
+			part.Client = &l
+		}
 		o.ClientCertificate, o.ClientChain = certificateOf(chain[0], t.CertificateType[client], r.Time), chainOf(chain)
 	}
 	if q := c.Request; q != nil {
