@@ -487,3 +487,16 @@ func BenchmarkFatHelloFingerprints(b *testing.B) {
 		h.JA4()
 	}
 }
+
+// An empty list of extensions is none.
+func TestFingerprintsOfEmptyExtensions(t *testing.T) {
+	bare := offer{VersionTLS12, []uint16{0x2f}, nil}
+	msg := append(bare.message()[messageHeaderLen:], 0, 0)
+	var h ClientHello
+	if f := ParseClientHello(message(TypeClientHello, msg), &h); !f.OK() {
+		t.Fatal(f)
+	}
+	if want := bare.parse(t); h.JA3() != want.JA3() || h.JA4() != want.JA4() || string(h.AppendJA3(nil)) != "771,47,,," {
+		t.Errorf("got %s, %s", h.AppendJA3(nil), h.AppendJA4(nil))
+	}
+}
