@@ -46,6 +46,8 @@ func orDefault(n, def int) int {
 type Buffers struct {
 	free [len(bufferClasses)][][]byte
 	held int
+	// hello is for a second ClientHello: if it is broken the first one stays.
+	hello ClientHello
 }
 
 // Held returns how many bytes all Conns that share p hold for messages that are

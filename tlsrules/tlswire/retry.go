@@ -13,7 +13,12 @@ func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	if mayAnswer {
 		h.keepFingerprints()
 	}
-	if f := h.parse(data); !f.OK() {
+	if second && c.Buffers != nil {
+		if f := c.Buffers.hello.parse(data); !f.OK() {
+			return f
+		}
+		h.swap(&c.Buffers.hello)
+	} else if f := h.parse(data); !f.OK() {
 		return f
 	}
 	h.Records = int32(c.sides[from].records)
@@ -27,6 +32,15 @@ func (c *Conn) readClientHello(from Side, data []byte) Fault {
 	c.HasClientHello = true
 	c.advance(PhaseClientHello)
 	return Fault{}
+}
+
+// swap exchanges two hellos. What is kept of the hello before stays.
+func (h *ClientHello) swap(with *ClientHello) {
+	*h, *with = *with, *h
+	if with.seldom != nil {
+		from, to := &with.seldom.first, &h.more().first
+		*from, *to = *to, *from
+	}
 }
 
 // retried takes a HelloRetryRequest.

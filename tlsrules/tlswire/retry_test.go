@@ -27,3 +27,32 @@ func TestRetryRequest(t *testing.T) {
 		})
 	}
 }
+
+// TestSecondHelloBroken: what was read of the first one stays.
+func TestSecondHelloBroken(t *testing.T) {
+	var bufs Buffers
+	c := Conn{Buffers: &bufs}
+	consume(&c, Client, hello)
+	want := factsOf(&c)
+	consume(&c, Server, records(VersionTLS12, helloRetry(), 1000))
+	msg := clientHello([]uint16{0x1301}, ext{extensionServerName, []byte{0, 9, 0}})
+	consume(&c, Client, records(VersionTLS12, msg, 1000))
+	if c.Fault.Field != FaultServerName {
+		t.Fatalf("fault %v", c.Fault)
+	}
+	got := factsOf(&c)
+	if got.JA3 != want.JA3 || string(got.Client.ServerName) != string(want.Client.ServerName) || len(got.Client.CipherSuites) != len(want.Client.CipherSuites) {
+		t.Errorf("got %+v, want %+v", got.Client, want.Client)
+	}
+	c.Reset() // and the memory serves again
+	consume(&c, Client, hello)
+	if again := factsOf(&c); again.JA3 != want.JA3 || again.JA4 != want.JA4 {
+		t.Errorf("after another connection: %+v", again.Client)
+	}
+}
+
+func helloRetry() []byte {
+	m := serverHello(VersionTLS12, 0x1301, ext{extensionSupportedVersions, []byte{3, 4}}, ext{extensionKeyShare, []byte{0, 24}})
+	copy(m[6:], helloRetryRequestRandom[:])
+	return m
+}
