@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/certs"
 )
 
 // BenchmarkHandshakeMix: many connections at the same time, every packet judged,
@@ -53,6 +55,44 @@ func BenchmarkHandshakeMix(b *testing.B) {
 		round()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+}
+
+// BenchmarkCertificates: a whole TLS 1.2 connection and its end, with a chain of
+// three certificates that was seen before, or not.
+func BenchmarkCertificates(b *testing.B) {
+	client, server := configs(shop(), tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
+	p := requires("cert_issuer", "CN=Bank CA")
+	packets := script(b, p, recordTLS(b, client, server), strategies["mss"])
+	for _, cached := range []bool{true, false} {
+		b.Run(map[bool]string{true: "cached", false: "uncached"}[cached], func(b *testing.B) {
+			cfg := config()
+			cfg.Offload = false
+			e := New(cfg, p)
+			now, port := 1_700_000_000*second, uint16(0)
+			connection := func() {
+				port++
+				if !cached {
+					e.certs = certs.Cache{}
+				}
+				for _, raw := range packets {
+					setPort(raw, 1024+port%60000)
+					now += 1000
+					if e.Packet(&nfq.Packet{Payload: raw, InDev: 1, OutDev: 2, Mark: foreign}, now).Verdict != nfq.Repeat {
+						b.Fatal("dropped")
+					}
+				}
+				now += 10 * second
+				e.Tick(now)
+			}
+			for range 100 {
+				connection()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				connection()
+			}
+		})
+	}
 }
 
 // BenchmarkBulkInspected: the bytes of a connection whose records are judged to

@@ -50,9 +50,13 @@ func issue(template *x509.Certificate, key crypto.Signer, parent *tls.Certificat
 
 // bank is a chain of three with RSA keys of 4096 bits, and a leaf with so many
 // names that the message takes several records; employee is a client of it.
-var bank, employee = sync.OnceValue(func() tls.Certificate { return chain()[0] }), sync.OnceValue(func() tls.Certificate { return chain()[1] })
+func bank() tls.Certificate     { return chain()[0] }
+func employee() tls.Certificate { return chain()[1] }
 
-var chain = sync.OnceValue(func() [2]tls.Certificate {
+// shop is of the usual length: 4 kB.
+func shop() tls.Certificate { return chain()[2] }
+
+var chain = sync.OnceValue(func() [3]tls.Certificate {
 	big, err := rsa.GenerateKey(rand.Reader, 4096)
 	if err != nil {
 		panic(err)
@@ -72,7 +76,8 @@ var chain = sync.OnceValue(func() [2]tls.Certificate {
 	}
 	leaf := issue(&x509.Certificate{Subject: pkix.Name{Organization: []string{"Bank, Inc."}, CommonName: "api.bank.example"}, DNSNames: names}, big, &authority)
 	client := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "employee"}}, small, &authority)
-	return [2]tls.Certificate{leaf, client}
+	ordinary := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "shop.example"}, DNSNames: []string{"shop.example", "www.shop.example"}}, big, &authority)
+	return [3]tls.Certificate{leaf, client, ordinary}
 })
 
 // banking is a conversation with the bank; the server asks who the client is.
@@ -400,7 +405,7 @@ func TestCertificateOfSession(t *testing.T) {
 		t.Errorf("began unseen: %d refused", len(s.drop))
 	}
 
-	l, s = witnessLab(t, withSessions, name)
+	l, _ = witnessLab(t, withSessions, name)
 	l.link4().play(full, strategies["mss"])
 	k = l.link4()
 	suite := tlswire.ServerHello{}
