@@ -6,6 +6,7 @@ package tlswire
 // the side cannot be read any further: where the next record begins is unknown.
 func (c *Conn) Skip(from Side, n int) (st Status, ok bool) {
 	s := &c.sides[from]
+	c.takeBack()
 	if s.dead != NeedMore {
 		return s.dead, true
 	}

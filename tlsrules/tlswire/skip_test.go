@@ -55,3 +55,20 @@ func TestSkipRead(t *testing.T) {
 		}
 	}
 }
+
+// TestSkipMessage: a message whose end is missing has no body to show, and none
+// of an earlier one.
+func TestSkipMessage(t *testing.T) {
+	var c Conn
+	consume(&c, Client, hello)
+	consume(&c, Server, hello12)
+	verify := records(VersionTLS12, message(TypeCertificateVerify, make([]byte, 100)), 1<<14)
+	consume(&c, Client, verify[:len(verify)-10])
+	consume(&c, Server, records(VersionTLS12, message(TypeCertificate, certificateList([]byte{1})), 1<<14))
+	if c.Message() == nil {
+		t.Fatal("no certificate")
+	}
+	if st, ok := c.Skip(Client, 10); st != Message || !ok || c.LastMessage.Type != TypeCertificateVerify || c.Message() != nil {
+		t.Errorf("got %v, %v, message %d with a body of %d", st, ok, c.LastMessage.Type, len(c.Message()))
+	}
+}
