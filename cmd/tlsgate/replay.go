@@ -65,10 +65,11 @@ func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []st
 	var finish func() error
 	if o.json {
 		log := events.New(bar.beside(cmd.OutOrStdout()))
-		cfg.Engine.Sink, finish = log, log.Close
+		cfg.Engine.Sink, cfg.Idle, finish = log, log.Flush, log.Close
 	} else {
 		out := bufio.NewWriterSize(bar.beside(cmd.OutOrStdout()), 64<<10)
 		cfg.Engine.Sink, finish = replay.NewTable(out), out.Flush
+		cfg.Idle = func() { out.Flush() } // the writer remembers its error
 	}
 	if o.blocked != "" {
 		if err := notAmong(o.blocked, files); err != nil {

@@ -86,6 +86,13 @@ func (l *Log) Close() error {
 	return l.err
 }
 
+// Flush writes what is buffered.
+func (l *Log) Flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep(l.out.Flush())
+}
+
 func (l *Log) write(event any) {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)

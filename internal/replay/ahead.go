@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"os"
 
 	"tlsgate/internal/capture"
 )
@@ -54,6 +55,28 @@ func (b *batch) fill(src *capture.Reader) {
 	b.counts = src.Counts()
 }
 
+// mayWait reports whether a file can keep its reader waiting for ever: a pipe, or
+// whatever standard input is.
+func mayWait(file string) bool {
+	info, err := os.Stat(file)
+	return file == capture.StandardInput || err == nil && !info.Mode().IsRegular()
+}
+
+// open opens files, of which the first may have to be waited for.
+func open(ctx context.Context, files []string) (src *capture.Reader, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		src, err = capture.Open(files...)
+	}()
+	select {
+	case <-done:
+		return src, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // feed gives batches one after the other: read when they are asked for, or ahead
 // by a goroutine of its own.
 type feed struct {
@@ -97,8 +120,9 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// next returns the next batch, valid until it is called again.
-func (f *feed) next(ctx context.Context, done *batch) (*batch, error) {
+// next returns the next batch, valid until it is called again. It calls idle
+// before it waits for one.
+func (f *feed) next(ctx context.Context, done *batch, idle func()) (*batch, error) {
 	if f.full == nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -108,6 +132,12 @@ func (f *feed) next(ctx context.Context, done *batch) (*batch, error) {
 	}
 	if done != nil {
 		f.empty <- done
+	}
+	select {
+	case b := <-f.full:
+		return b, ctx.Err()
+	default:
+		idle()
 	}
 	select {
 	case <-ctx.Done():

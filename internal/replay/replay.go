@@ -31,6 +31,9 @@ type Config struct {
 	// Position, if not nil, is called once, with a function that says from any
 	// goroutine how many bytes of how many were read; 0 if that is not known.
 	Position func(position func() (read, total int64))
+	// Idle, if not nil, is called when a pipe has nothing to be read, for what was
+	// told so far to be shown.
+	Idle func()
 }
 
 // Summary counts what was replayed.
@@ -70,7 +73,11 @@ func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []strin
 	cfg.Engine.Offload = false // every packet is in the file
 	cfg.Engine.Recorded = true
 	r.engine = engine.New(cfg.Engine, policy)
-	src, err := capture.Open(files...)
+	live := slices.ContainsFunc(files, mayWait)
+	if cfg.Idle == nil || !live {
+		r.cfg.Idle = func() {}
+	}
+	src, err := open(ctx, files)
 	if err != nil {
 		return r.sum, err
 	}
@@ -79,8 +86,7 @@ func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []strin
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Standard input may keep its reader waiting for ever.
-	f := newFeed(ctx, src, cfg.Workers != 1 || slices.Contains(files, capture.StandardInput))
+	f := newFeed(ctx, src, cfg.Workers != 1 || live)
 	defer f.stop()
 	err = r.all(ctx, f)
 	r.engine.Close(r.now)
@@ -103,7 +109,7 @@ func (r *run) all(ctx context.Context, f *feed) error {
 	var b *batch
 	for {
 		var err error
-		if b, err = f.next(ctx, b); err != nil {
+		if b, err = f.next(ctx, b, r.cfg.Idle); err != nil {
 			return err
 		}
 		for i := range b.items {
