@@ -44,8 +44,8 @@ type Report struct {
 	Graced    bool   // it passes only because the time of grace is not over
 	Session   *Began // where the session resumed began, nil if that is not known
 
-	// TLS and Facts are nil once the connection is no longer read, and so are
-	// Certificates, also where there is nothing to tell.
+	// TLS and Facts are nil once the connection is no longer read. Certificates
+	// may be nil, or empty, also before.
 	TLS          *tlswire.Conn
 	Facts        *tlsrules.Facts
 	Certificates *Certificates

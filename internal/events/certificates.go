@@ -73,6 +73,9 @@ type credentials struct {
 	SignatureScheme    string              `json:"signature_scheme,omitempty"`
 }
 
+// maxNames is how many names of a certificate are told, as many as Suricata tells.
+const maxNames = 256
+
 // eveTime is the form of EVE's notbefore; "" for a time that could not be read.
 func eveTime(t time.Time) string {
 	if t.IsZero() {
@@ -87,7 +90,7 @@ func leafOf(c *certs.Certificate) leaf {
 		Subject: c.Subject, IssuerDN: c.Issuer, Serial: c.Serial, Fingerprint: c.Fingerprint(),
 		NotBefore: eveTime(c.NotBefore), NotAfter: eveTime(c.NotAfter),
 	}
-	for _, n := range c.SANs {
+	for _, n := range c.SANs[:min(len(c.SANs), maxNames)] {
 		if n.Value != "" {
 			l.SubjectAltName = append(l.SubjectAltName, n.Value)
 		}
@@ -99,7 +102,8 @@ func leafOf(c *certs.Certificate) leaf {
 func certificateOf(c *certs.Certificate, t tlswire.CertificateType, now int64) *certificate {
 	p := &certificate{
 		Version: c.Version, SHA256: hex.EncodeToString(c.SHA256[:]), Key: c.Key.String(), Signature: c.Signature,
-		SelfSigned: c.SelfSigned, Expired: c.Expired(time.Unix(0, now)), MoreNames: c.MoreSANs, Problem: c.Problem,
+		SelfSigned: c.SelfSigned, Expired: c.Expired(time.Unix(0, now)), Problem: c.Problem,
+		MoreNames: c.MoreSANs + max(0, len(c.SANs)-maxNames),
 	}
 	if c.HasSPKI {
 		p.SPKISHA256 = hex.EncodeToString(c.SPKISHA256[:])

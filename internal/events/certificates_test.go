@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,11 @@ func TestCertificates(t *testing.T) {
 				}
 			}
 		})
+	}
+	many := *names
+	many.SANs, many.MoreSANs = slices.Repeat(names.SANs[:1], maxNames+7), 10
+	if got := certificateOf(&many, 0, now).MoreNames; got != 17 || len(leafOf(&many).SubjectAltName) != maxNames {
+		t.Errorf("%d names, %d more", len(leafOf(&many).SubjectAltName), got)
 	}
 	want := []string{"api.example", "*.api.example", "192.0.2.1", "2001:db8::1", "https://api.example/a", "a@api.example", "1.2.3.4", "1.3.6.1.4.1.311.20.2.3", "C=CH, CN=dir name"}
 	if diff := cmp.Diff(want, leafOf(names).SubjectAltName); diff != "" {

@@ -108,9 +108,12 @@ func (l CertificateList) RawPublicKey() []byte {
 // ParseCertificateRequest, and owns its memory.
 type CertificateRequest struct {
 	Types               []byte   // ClientCertificateType
-	SignatureAlgorithms []uint16 // TLS 1.2
+	SignatureAlgorithms []uint16 // TLS 1.2; the first of them
 	Authorities         int      // how many distinguished names
 }
+
+// maxSchemes is how many signature algorithms of a CertificateRequest are kept.
+const maxSchemes = 128
 
 // ParseCertificateRequest reads the body of a CertificateRequest of a version
 // into r, whose memory is used again. It reports whether it is whole; else what
@@ -129,7 +132,9 @@ func ParseCertificateRequest(body []byte, version uint16, r *CertificateRequest)
 		}
 		var scheme uint16
 		for field.ReadUint16(&scheme) {
-			r.SignatureAlgorithms = append(r.SignatureAlgorithms, scheme)
+			if len(r.SignatureAlgorithms) < maxSchemes {
+				r.SignatureAlgorithms = append(r.SignatureAlgorithms, scheme)
+			}
 		}
 		if !field.Empty() {
 			return false

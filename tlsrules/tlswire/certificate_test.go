@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,6 +227,8 @@ func TestCertificateRequest(t *testing.T) {
 		{"types_cut", "\x02\x01", VersionTLS12, CertificateRequest{}, false},
 		{"odd_schemes", "\x00\x00\x03\x04\x03\x08\x00\x00", VersionTLS12, CertificateRequest{nil, []uint16{0x0403}, 0}, false},
 		{"authority_cut", "\x00\x00\x00\x00\x05\x00\x01a\x00\x02", VersionTLS12, CertificateRequest{nil, nil, 1}, false},
+		{"more_schemes_than_are_kept", "\x00\x02\x00" + strings.Repeat("\x04\x03", 256) + "\x00\x00", VersionTLS12,
+			CertificateRequest{nil, slices.Repeat([]uint16{0x0403}, maxSchemes), 0}, true},
 		{"bytes_after", "\x00\x00\x00\x00", VersionTLS11, CertificateRequest{}, false},
 	}
 	used := CertificateRequest{[]byte{9, 9, 9}, []uint16{9, 9, 9}, 9}
