@@ -86,6 +86,8 @@ func (s *streams) packet(layers *node) {
 		case "tcp":
 			tcp = k
 			x = s.of(k, src, dst, layers.kid("frame"))
+		case "openvpn", "tds":
+			x = nil // TLS in packets of its own, not in the stream
 		case "tls":
 			if tcp == nil || x == nil {
 				continue // TLS on something else, such as EAP
