@@ -31,6 +31,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.tlsgate, "tlsgate", "bin/tlsgate", "the program to judge")
 	flag.StringVar(&o.explained, "explained", "internal/oracle/explained.toml", "the differences that are explained")
+	flag.BoolVar(&o.suricata, "suricata", installed("suricata"), "ask Suricata too")
 	flag.IntVar(&o.workers, "j", runtime.NumCPU(), "files at a time")
 	flag.BoolVar(&o.all, "v", false, "a line for each file")
 	flag.Parse()
@@ -50,8 +51,14 @@ func main() {
 
 type options struct {
 	tlsgate, explained string
+	suricata           bool
 	workers            int
-	all                bool
+	all                bool // a line for each file
+}
+
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 // result is what all programs made of one file.
@@ -62,22 +69,21 @@ type result struct {
 
 // run compares all files, in their order, and returns how much is not explained.
 func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, err error) {
-	if _, err := exec.LookPath("tshark"); err != nil {
+	if !installed("tshark") {
 		return 0, errors.New("tshark is not installed: scripts/deps installs it")
 	}
 	explained, err := readExplanations(o.explained)
 	if err != nil {
 		return 0, err
 	}
-	_, noSuricata := exec.LookPath("suricata")
 	comparisons := []*comparison{{oracle: "tshark"}}
-	if noSuricata == nil {
+	if o.suricata {
 		comparisons = append(comparisons, &comparison{oracle: "suricata"})
 	}
 	for _, c := range comparisons {
 		c.scores, c.told, c.list0 = map[string]*score{}, map[string]bool{}, explained
 	}
-	for r := range results(ctx, o, files, noSuricata == nil) {
+	for r := range results(ctx, o, files) {
 		bad += fileErrors(w, o, r)
 		comparisons[0].compare(r.file, r.ours, r.tshark)
 		if r.suricata != nil {
@@ -87,15 +93,15 @@ func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, 
 	for _, c := range comparisons {
 		bad += c.report(w)
 	}
-	if noSuricata != nil {
-		fmt.Fprintln(w, "\nsuricata is not installed: not asked")
+	if !o.suricata {
+		fmt.Fprintln(w, "\nSuricata was not asked")
 	}
 	stale(w, explained, files)
 	return bad, ctx.Err()
 }
 
 // results works on several files at once and yields them in order.
-func results(ctx context.Context, o options, files []string, suricata bool) func(yield func(*result) bool) {
+func results(ctx context.Context, o options, files []string) func(yield func(*result) bool) {
 	return func(yield func(*result) bool) {
 		slots := make(chan struct{}, max(o.workers, 1))
 		waiting := make([]chan *result, len(files))
@@ -110,7 +116,7 @@ func results(ctx context.Context, o options, files []string, suricata bool) func
 			for i, file := range files {
 				slots <- struct{}{}
 				wg.Go(func() {
-					waiting[i] <- ask(ctx, o, file, suricata)
+					waiting[i] <- ask(ctx, o, file)
 					<-slots
 				})
 			}
@@ -123,10 +129,11 @@ func results(ctx context.Context, o options, files []string, suricata bool) func
 	}
 }
 
-func ask(ctx context.Context, o options, file string, withSuricata bool) *result {
+func ask(ctx context.Context, o options, file string) *result {
 	r := &result{file: file, ours: ours(ctx, o.tlsgate, file)}
 	r.tshark = tshark(ctx, file, tlsPorts(r.ours))
-	if withSuricata {
+	// A file that nobody else can read costs Suricata a minute.
+	if o.suricata && (r.ours.err == nil || r.tshark.err == nil) {
 		r.suricata = suricata(ctx, file)
 	}
 	return r
@@ -144,12 +151,12 @@ func tlsPorts(t *told) []uint16 {
 	return slices.Compact(ports)
 }
 
-// fileErrors prints what went wrong with a file. An error is ours alone when
-// tshark reads the file to its end.
+// fileErrors prints what went wrong with a file. It is bad if tlsgate broke, or
+// could not read a file in which tshark finds something.
 func fileErrors(w io.Writer, o options, r *result) (bad int) {
 	if r.ours.err != nil {
 		fmt.Fprintf(w, "%s: %v\n", r.file, r.ours.err)
-		if r.tshark.err == nil {
+		if r.ours.broken() || len(r.tshark.conns) > 0 {
 			bad++
 		}
 	}

@@ -73,7 +73,7 @@ func TestAgreement(t *testing.T) {
 	labtest.Program(t, "tshark")
 	files, tlsgate := all(t)
 	var out bytes.Buffer
-	bad, err := run(t.Context(), options{tlsgate: tlsgate, explained: "explained.toml", workers: 2}, files, &out)
+	bad, err := run(t.Context(), options{tlsgate: tlsgate, explained: "explained.toml", workers: 2, suricata: installed("suricata")}, files, &out)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,16 @@ func (t *told) run(ctx context.Context, out io.Writer, name string, args ...stri
 	return nil
 }
 
+// broken reports whether a program did not end as its author meant it to.
+func (t *told) broken() bool {
+	if t.err == nil {
+		return false
+	}
+	var exit *exec.ExitError
+	text := t.err.Error()
+	return errors.As(t.err, &exit) && !exit.Exited() || strings.Contains(text, "goroutine ") || strings.Contains(text, "does not end")
+}
+
 // clipped keeps the beginning of what a program has to complain about.
 type clipped struct{ b []byte }
 
