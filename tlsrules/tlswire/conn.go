@@ -286,6 +286,37 @@ func (c *Conn) open(from Side, b []byte) (int, Status) {
 	return len(b), NeedMore
 }
 
+// Opening returns the first bytes of a side as far as they had to be looked at
+// to see that it does not begin as TLS does, or, before that is known, all that
+// came. They are valid until the next call.
+func (c *Conn) Opening(from Side) []byte {
+	s := &c.sides[from]
+	switch {
+	case s.started || s.dead == Malformed:
+		return nil
+	case s.dead == NotTLS:
+		return s.head[:s.headLen+1]
+	}
+	return s.head[:s.headLen]
+}
+
+// Begin reads a side anew: what it said before was not TLS, and its next byte
+// begins it.
+func (c *Conn) Begin(from Side) {
+	c.Buffers.put(c.sides[from].buf)
+	c.sides[from] = side{}
+	if c.Protocol != ProtocolTLS && c.Protocol != ProtocolSSLv2 {
+		c.Protocol = 0
+	}
+}
+
+// Between reports whether the next byte of a side begins a record, and no
+// handshake message is only partly there.
+func (c *Conn) Between(from Side) bool {
+	s := &c.sides[from]
+	return s.dead == NeedMore && s.left == 0 && s.headLen == 0 && s.messageLen == 0
+}
+
 // fail ends the reading of a side.
 func (c *Conn) fail(s *side, f Fault) Status {
 	if c.Fault.OK() {

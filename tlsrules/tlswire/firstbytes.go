@@ -56,6 +56,41 @@ func firstBytes(b []byte) Protocol {
 	return ProtocolUnknown
 }
 
+// Begins judges b, which is not empty, as what a side would begin to speak TLS
+// with in the middle of something else: ProtocolTLS, ProtocolSSLv2,
+// ProtocolUnknown, or zero when more bytes are needed. Six bytes always suffice.
+// It is stricter than what judges the beginning of a stream, where what is no TLS
+// has to be something else, but takes whatever a server would.
+func Begins(b []byte) Protocol {
+	t := ContentType(b[0])
+	p := ProtocolUnknown
+	if MayBegin(b[0]) {
+		p = firstBytes(b)
+	}
+	if p != ProtocolTLS || b[1] != 3 || t == RecordTypeChangeCipherSpec {
+		return p
+	}
+	length := int(b[3])<<8 | int(b[4])
+	switch {
+	case t == RecordTypeAlert:
+		return protocolIf(length == alertLen, p)
+	case length == 0: // some servers pass over it
+		return p
+	case length > maxCiphertext:
+		return ProtocolUnknown
+	case len(b) == recordHeaderLen:
+		return 0
+	}
+	m := HandshakeType(b[recordHeaderLen])
+	return protocolIf(m == TypeClientHello || m == TypeServerHello, p)
+}
+
+// MayBegin reports whether a side that begins to speak TLS may begin with v.
+func MayBegin(v byte) bool {
+	t := ContentType(v)
+	return v&0x80 != 0 || t == RecordTypeHandshake || t == RecordTypeAlert || t == RecordTypeChangeCipherSpec
+}
+
 func firstBytesTLS(b []byte) Protocol {
 	if len(b) > 1 && b[1] > maxRecordVersion>>8 {
 		return ProtocolUnknown

@@ -1,8 +1,19 @@
-// Package via says how TLS began on a connection: at its first byte, or after
-// cleartext in which both ends agreed on it, or behind a proxy.
+// Package via watches the clear text that both sides of a connection say before
+// TLS, and tells at which byte of which side TLS begins: after a STARTTLS of SMTP
+// (RFC 3207), IMAP and POP3 (RFC 2595, RFC 9051), FTP (RFC 4217), XMPP (RFC 6120)
+// or LDAP (RFC 4511), after the requests for TLS of PostgreSQL ("Frontend/Backend
+// Protocol") and MySQL ("Connection Phase"), inside the tunnels of HTTP CONNECT
+// (RFC 9110, Section 9.3.6) and SOCKS (SOCKS4, SOCKS4A, RFC 1928, RFC 1929), and
+// behind the header of the PROXY protocol.
 //
-// It knows the protocols that come before TLS, and nothing of policy, addresses
-// or time.
+// A client must not be able to make it look away. So TLS is found by its first
+// bytes and not by what was said before: they are looked for wherever the reader
+// of a side may begin a message, and that is at every line and at every message,
+// whether it is understood or not, and at the next byte of a client whenever its
+// server has spoken. What is understood of a protocol only names how TLS began,
+// and says when it cannot begin any more.
+//
+// It does not know addresses, rules, or time.
 package via
 
 // A Kind is one way in which TLS begins. The zero Kind is not known.

@@ -1,0 +1,53 @@
+package via
+
+// A client that speaks TLS before its server has agreed to may be read in two
+// ways: there are servers that take what came early for TLS, and servers that throw
+// away as much of it as they had read, as RFC 3207, Section 5 would have it. The
+// second kind may begin to read in the middle of what the first reads as one hello.
+
+// Ahead is told of the bytes of a client that speaks TLS while its server does not
+// yet; between is tlswire.Conn.Between after them.
+func (c *Conn) Ahead(b []byte, between bool) {
+	if len(b) == 0 || !c.discards() {
+		return
+	}
+	c.ahead.partial = !between
+	for _, v := range b {
+		c.ahead.take(v)
+	}
+}
+
+// twofold reports whether a server that threw some of what came early away could
+// read another hello than one that did not.
+func (c *Conn) twofold() bool { return c.ahead.partial || c.ahead.found }
+
+// discards reports whether there are servers of this kind that throw bytes away.
+// A MySQL server agrees before the client asks; who leads on to others passes on
+// what came early.
+func (c *Conn) discards() bool {
+	switch c.asked {
+	case SMTP, IMAP, POP3, FTP, XMPP, LDAP, Postgres:
+		return true
+	}
+	return false
+}
+
+// A window looks for ClientHellos in a client's TLS, behind its beginning.
+type window struct {
+	last    uint64 // bytes
+	count   uint8
+	found   bool
+	partial bool // a record or message is only partly there
+}
+
+// take takes the next byte: does a ClientHello begin with the last six?
+func (w *window) take(v byte) {
+	w.last = w.last<<8 | uint64(v)
+	if w.count < 6 {
+		w.count++
+		return
+	}
+	at := func(i int) byte { return byte(w.last >> (8 * (5 - i))) }
+	w.found = w.found || at(0) == 22 && at(1) < 16 && at(3) <= 64 && at(5) == 1 ||
+		at(0)&0x80 != 0 && at(2) == 1 && at(3) == 3 && at(4) <= 4
+}

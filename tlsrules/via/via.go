@@ -1,0 +1,348 @@
+package via
+
+import (
+	"math/bits"
+
+	"tlsgate/tlsrules/tlswire"
+)
+
+// A Status says what Consume came upon. The zero Status is NeedMore.
+type Status uint8
+
+const (
+	NeedMore Status = iota // all bytes consumed, nothing to tell
+	TLS                    // from Opening on this side speaks TLS
+	Clear                  // the connection is used in clear; TLS may begin all the same. Told once
+	Over                   // TLS cannot begin any more, on either side
+	TooDeep                // more tunnels in tunnels than are followed
+	Twofold                // servers differ in where TLS begins
+)
+
+var statusNames = [...]string{"need_more", "tls", "clear", "over", "too_deep", "twofold"}
+
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return "invalid"
+}
+
+const (
+	// maxDepth bounds tunnels in tunnels.
+	maxDepth = 8
+	// maxPrefix is how much of a message is kept to be understood: a CONNECT
+	// with the longest name there is.
+	maxPrefix = 288
+)
+
+// A Conn watches one connection. The zero Conn is ready for use; it allocates
+// only for the name of a tunnel's target, and is not safe for concurrent use.
+type Conn struct {
+	// Kinds is all that came before TLS, once it has begun on a side, and Kind
+	// the last of it: of a STARTTLS in a tunnel, the STARTTLS.
+	Kinds Kinds
+	Kind  Kind
+	// Tunnel is where the innermost CONNECT or SOCKS request leads to.
+	Tunnel Target
+	// Proxied are the addresses of the last PROXY header.
+	Proxied Proxied
+
+	proto protocol
+	asked Kind  // for what this dialogue asked, or would; zero for none
+	outer Kind  // what leads to this dialogue; zero for nothing
+	led   Kinds // all that leads to it
+	depth uint8
+	clear bool // Clear has been told
+	early bool // the client went on before its tunnel was there
+
+	sides [2]side
+	ahead window
+	pop   popState
+	http  httpState
+	socks socksState
+}
+
+// A side is the reading state of one direction.
+type side struct {
+	skip    uint64          // bytes of the message at hand that nobody reads
+	buf     [maxPrefix]byte // the beginning of the message at hand
+	n       uint16          // of buf
+	head    [16]byte        // taken from the stream, and not read yet
+	headLen uint8
+	turns   uint16 // at which bytes of head, and the one after it, TLS may begin too
+	step    uint8  // within a protocol
+	look    bool   // the next byte may begin TLS
+	cr      bool   // the last byte was a CR that ended a line
+	begun   bool
+	tls     bool
+}
+
+// Reset makes c ready for another connection.
+func (c *Conn) Reset() { *c = Conn{} }
+
+// Speaks reports whether a dialogue was recognised in which TLS may begin later.
+func (c *Conn) Speaks() bool { return c.proto > known || c.depth > 0 }
+
+// Began reports whether a side has begun to speak TLS.
+func (c *Conn) Began(from tlswire.Side) bool { return c.sides[from].tls }
+
+// Opening returns what Consume has consumed of a side's TLS: its first bytes.
+func (c *Conn) Opening(from tlswire.Side) []byte {
+	s := &c.sides[from]
+	return s.head[:s.headLen]
+}
+
+// Consume reads bytes of one side, which follow those it has consumed of that
+// side before. It returns how many: all of them with NeedMore, and else up to the
+// one after which there is something to tell. A side that speaks TLS is not to be
+// consumed any more.
+func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
+	s := &c.sides[from]
+	if c.proto == ended {
+		return len(b), NeedMore
+	}
+	if !s.begun {
+		s.begun, s.look = true, true
+	}
+	if from == tlswire.Server && len(b) > 0 && !c.sides[tlswire.Client].tls {
+		c.Turn()
+	}
+	tell := NeedMore
+	for {
+		if s.look {
+			if tell != NeedMore { // what is left will be looked at with what follows
+				return n, tell
+			}
+			k, p := s.peek(b[n:])
+			n += k
+			switch p {
+			case 0:
+				return n, NeedMore
+			case tlswire.ProtocolTLS, tlswire.ProtocolSSLv2:
+				if s.turns != 0 && c.discards() { // begun before its server spoke
+					return n, Twofold
+				}
+				c.begin(from)
+				return n, TLS
+			}
+			s.look = false
+		}
+		if from == tlswire.Server && c.twofold() {
+			return n, Twofold
+		}
+		var k int
+		switch {
+		case s.headLen > 0: // none of it may be left for the next call
+			upTo := min(int(s.headLen), bits.TrailingZeros16(s.turns))
+			k, st = c.read(from, s.head[:upTo])
+			s.headLen = uint8(copy(s.head[:], s.head[k:s.headLen]))
+			s.turns >>= k
+			if s.turns&1 != 0 {
+				s.turns, s.look = s.turns&^1, true
+			}
+		case n < len(b) && tell == NeedMore:
+			k, st = c.read(from, b[n:])
+			n += k
+		default:
+			return n, tell
+		}
+		switch st {
+		case NeedMore:
+			if k == 0 {
+				panic(c.proto)
+			}
+		case Clear:
+			if !c.clear {
+				c.clear, tell = true, Clear
+			}
+		default:
+			if st == Over {
+				c.proto = ended
+			}
+			c.clear = true
+			return n, st
+		}
+	}
+}
+
+// Turn says that the client's next byte may begin TLS, whatever it said before:
+// its server has spoken, or may have read it otherwise.
+func (c *Conn) Turn() {
+	s := &c.sides[tlswire.Client]
+	s.begun, s.look = true, true
+	if s.headLen > 0 { // what is looked at may be nothing, and the next byte all
+		s.turns |= 1 << s.headLen
+	}
+}
+
+// peek takes bytes until it is clear whether they begin TLS; 0 is not clear yet.
+func (s *side) peek(b []byte) (n int, p tlswire.Protocol) {
+	if s.headLen == 0 && len(b) > 0 && !tlswire.MayBegin(b[0]) {
+		return 0, tlswire.ProtocolUnknown
+	}
+	for i := uint8(1); ; i++ {
+		if i > s.headLen {
+			if n == len(b) {
+				return n, 0
+			}
+			s.head[s.headLen] = b[n]
+			s.headLen++
+			n++
+		}
+		if p = tlswire.Begins(s.head[:i]); p != 0 {
+			return n, p
+		}
+	}
+}
+
+// begin notes that a side speaks TLS.
+func (c *Conn) begin(from tlswire.Side) {
+	c.sides[from].tls = true
+	c.sides[from.Other()].look = true
+	if c.Kind != 0 {
+		return
+	}
+	switch {
+	case c.asked != 0:
+		c.Kind = c.asked
+	case c.outer != 0:
+		c.Kind = c.outer
+	default:
+		c.Kind = Direct
+	}
+	c.Kinds = c.led
+	c.Kinds.Add(c.Kind)
+}
+
+// boundary says that the next byte of a side begins a message. What a server
+// says begins TLS only once a client has.
+func (c *Conn) boundary(from tlswire.Side) {
+	if from == tlswire.Client || c.sides[tlswire.Client].tls {
+		c.sides[from].look = true
+	}
+}
+
+// gather fills buf up to want bytes, and reports whether they are there.
+func (s *side) gather(b []byte, want int) (n int, ok bool) {
+	if int(s.n) < want {
+		n = copy(s.buf[s.n:want], b)
+		s.n += uint16(n)
+	}
+	return n, int(s.n) >= want
+}
+
+// message ends the message at hand, of which skip bytes are still to come.
+func (c *Conn) message(from tlswire.Side, skip uint64) {
+	s := &c.sides[from]
+	s.n, s.skip = 0, skip
+	if skip == 0 {
+		c.boundary(from)
+	}
+}
+
+// A protocol is what the dialogue at hand is in.
+type protocol uint8
+
+const (
+	opening      protocol = iota // not known yet
+	clientSpoke                  // the client said something unknown, its server nothing yet
+	serverSpoke                  // the server said something unknown, the client nothing yet
+	known                        // and those below are
+	generic                      // not understood any more
+	mail                         // SMTP or FTP: they greet alike
+	imap                         //
+	pop3                         //
+	xmpp                         //
+	ldap                         //
+	postgres                     //
+	mysql                        //
+	httpConnect                  //
+	socks4                       //
+	socks5                       //
+	proxyHeader1                 // of the client; the server says nothing before it
+	proxyHeader2                 //
+	ended                        // Over has been told
+)
+
+// read consumes bytes of the protocol at hand, up to the end of a message.
+func (c *Conn) read(from tlswire.Side, b []byte) (n int, st Status) {
+	s := &c.sides[from]
+	if s.skip > 0 {
+		n = int(min(s.skip, uint64(len(b))))
+		if s.skip -= uint64(n); s.skip > 0 {
+			return n, NeedMore
+		}
+		if c.proto == proxyHeader2 && from == tlswire.Client {
+			return n, c.unwrapped()
+		}
+		c.boundary(from)
+		return n, NeedMore
+	}
+	switch c.proto {
+	case opening:
+		return c.open(from, b)
+	case clientSpoke:
+		if from == tlswire.Server {
+			return c.open(from, b)
+		}
+	case serverSpoke:
+		if from == tlswire.Client { // and does not begin TLS
+			return min(1, len(b)), Over
+		}
+	case proxyHeader1, proxyHeader2:
+		if from == tlswire.Server {
+			return c.open(from, b)
+		}
+		if c.proto == proxyHeader2 {
+			return c.readProxy2(b)
+		}
+	case ldap:
+		return c.readLDAP(from, b)
+	case postgres:
+		return c.readPostgres(from, b)
+	case mysql:
+		return c.readMySQL(from, b)
+	case socks4:
+		return c.readSOCKS4(from, b)
+	case socks5:
+		return c.readSOCKS5(from, b)
+	}
+	return c.readLine(from, b)
+}
+
+// lose gives up understanding the dialogue: it is watched on, line by line and
+// turn by turn.
+func (c *Conn) lose() Status {
+	c.proto = generic
+	return Clear
+}
+
+// lead notes that what follows is inside of something, and reports whether that
+// is still followed.
+func (c *Conn) lead(kind Kind) bool {
+	c.outer = kind
+	c.led.Add(kind)
+	c.depth++
+	return c.depth <= maxDepth
+}
+
+// tunnel begins anew inside of what leads on.
+func (c *Conn) tunnel(kind Kind) Status {
+	if !c.lead(kind) {
+		return TooDeep
+	}
+	c.asked = 0
+	if c.early || c.sides[tlswire.Client].n > 0 {
+		// What the client has said already cannot be understood any more.
+		return c.lose()
+	}
+	c.proto = opening
+	for i := range c.sides {
+		s := &c.sides[i]
+		s.n, s.step, s.cr = 0, 0, false
+		if !s.tls {
+			s.look = true
+		}
+	}
+	return NeedMore
+}
