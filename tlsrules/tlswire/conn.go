@@ -303,6 +303,7 @@ func (c *Conn) Opening(from Side) []byte {
 // Begin reads a side anew: what it said before was not TLS, and its next byte
 // begins it.
 func (c *Conn) Begin(from Side) {
+	c.takeBack()
 	c.Buffers.put(c.sides[from].buf)
 	c.sides[from] = side{}
 	if c.Protocol != ProtocolTLS && c.Protocol != ProtocolSSLv2 {

@@ -148,9 +148,6 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 		}
 		switch st {
 		case NeedMore:
-			if k == 0 {
-				panic(c.proto)
-			}
 		case Clear:
 			if !c.clear {
 				c.clear, tell = true, Clear
