@@ -68,7 +68,7 @@ func operation(b []byte) (tag byte, body []byte, ok bool) {
 	if size, _ = berLength(b); size > 0 {
 		body = b[size:]
 	}
-	return b[0], body, true
+	return b[0], body, b[0] != 0
 }
 
 // recogniseLDAP says whether a client's first bytes are an LDAP request.

@@ -72,12 +72,18 @@ func protocolIf(is bool, p protocol) protocol {
 	return generic
 }
 
+// maxOpening is more than any of them needs.
+const maxOpening = 32
+
 // open consumes first bytes of a side until it is clear what they are of.
 func (c *Conn) open(from tlswire.Side, b []byte) (n int, st Status) {
 	s := &c.sides[from]
 	for n < len(b) {
 		s.buf[s.n] = b[n]
 		p := recognise(from, s.buf[:s.n+1])
+		if p == opening && s.n+1 == maxOpening {
+			p = generic
+		}
 		if p == generic {
 			// What came is the beginning of a line, and this byte may end it.
 			st = c.stranger(from)
