@@ -40,10 +40,11 @@ type Defaults struct {
 // Policy is rules and defaults, checked and ready to decide. It is made by
 // New, immutable, and safe for concurrent use.
 type Policy struct {
-	rules    []rule
-	defaults Defaults
-	patterns []string // of conditions on contains
-	asks     steps    // about which there is a condition, and the defaults' own
+	rules     []rule
+	defaults  Defaults
+	patterns  []string  // of conditions on contains
+	automaton automaton // that searches for them
+	asks      steps     // about which there is a condition, and the defaults' own
 }
 
 // rule is a Rule as Decide reads it: conditions in the order of their steps.
@@ -111,6 +112,7 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	p.automaton = newAutomaton(p.patterns)
 	return p, nil
 }
 

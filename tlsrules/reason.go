@@ -20,7 +20,9 @@ const (
 	ReasonUndecided
 	ReasonMidstream
 	ReasonRefusedEarlier
-	ReasonGrace // accepted for the time of grace
+	ReasonLimitTunnels // in one another
+	ReasonEarlyTLS     // before the server agreed to it
+	ReasonGrace        // accepted for the time of grace
 
 	reasonRequire // and the key
 )
@@ -42,6 +44,8 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonUndecided:          "undecided",
 		ReasonMidstream:          "midstream",
 		ReasonRefusedEarlier:     "refused.earlier",
+		ReasonLimitTunnels:       "limit.tunnels",
+		ReasonEarlyTLS:           "tls.early",
 		ReasonGrace:              "grace",
 	})
 	for k := range Key(keyCount) {

@@ -15,6 +15,7 @@ import (
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/certs"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // Engine judges the packets of one queue. It belongs to one goroutine; only
@@ -26,11 +27,13 @@ type Engine struct {
 	budget reassembly.Budget
 	seg    packet.Parsed
 
-	spare   []*inspection // given back by connections no longer read
-	waiting waiting       // connections whose time to decide is running
-	counts  Stats
-	shared  published
-	now     int64
+	spare     []*inspection // given back by connections no longer read
+	searches  []*search     // the same
+	listeners []*via.Conn   // the same
+	waiting   waiting       // connections whose time to decide is running
+	counts    Stats
+	shared    published
+	now       int64
 	// graceEnds is when the time of grace is over, 0 before it has begun.
 	graceEnds int64
 	limits    tlswire.Limits
@@ -123,6 +126,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	case conntrack.Opened, conntrack.Reopened:
 		e.attach(c, t.Dir, p)
 		e.judge(c)
+		if f := &c.Value; f.phase == reading {
+			f.trusted = f.ins.certain()
+		}
 	case conntrack.Midstream:
 		e.beginMidstream(c, t.Dir, p, seg)
 	}

@@ -5,6 +5,7 @@ import (
 	"tlsgate/conntrack/reassembly"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // phase is how far the engine has come with a connection.
@@ -37,10 +38,14 @@ type flow struct {
 	timing      bool // its time to decide is running
 	watched     bool // of a capture: decided or not, it is read to its end
 	graced      bool // it passes only because the time of grace is not over
+	trusted     bool // a rule has accepted it by its first packet alone
+	wary        bool // urgent data points to what comes later in clear text
 
 	firstByte     int64                 // since when it is running
 	before, after *conntrack.Conn[flow] // neighbours in the list of those
 
+	via     *via.Conn // listens to what is not TLS; nil until there is something
+	search  *search   // for the texts of the policy; nil until something is said
 	rec     *recorded // of a capture
 	devices [2]uint32 // interface towards the sender of each direction
 }
@@ -54,6 +59,7 @@ type summary struct {
 	later    Later
 	phase    tlswire.Phase
 	sawTLS   bool
+	via      via.Kind
 }
 
 // inspection is what reading a connection takes. It is given back and used
@@ -94,6 +100,9 @@ func (e *Engine) release(f *flow) {
 	f.ins = nil
 	f.sum.records, f.sum.phase, f.sum.sawTLS = ins.tls.Records, ins.tls.Phase, ins.sawTLS()
 	f.sum.later = laterOf(&ins.tls)
+	f.sum.via = f.began()
+	e.dismiss(f)
+	e.endSearch(f)
 	ins.tls.Reset()
 	ins.facts = tlsrules.Facts{}
 	ins.judgement = tlsrules.Judgement{}

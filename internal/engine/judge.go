@@ -173,16 +173,17 @@ func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, deta
 }
 
 // malformed decides a connection whose bytes break TLS's syntax. One that a
-// rule has accepted whatever it carries is not read any further.
+// rule has accepted whatever it carries is not read any further, unless what it
+// accepted is a hello that no server has answered: it may have taken it for text.
 func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	fault := f.ins.tls.Fault
-	if f.ins.certain() {
+	if f.ins.certain() && (f.trusted || f.ins.tls.HasServerHello || f.ins.tls.Retry) {
 		f.complete = true
 		e.advance(c)
 		return
 	}
-	if f.provisional && (fault.Field.Kind() == tlswire.RecordFault || fault.Field == tlswire.FaultMessageOrder) {
+	if f.provisional && f.via == nil && (fault.Field.Kind() == tlswire.RecordFault || fault.Field == tlswire.FaultMessageOrder) {
 		e.notTLS(c, from) // no ClientHello: the middle of something, cut or encrypted
 		return
 	}

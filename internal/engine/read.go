@@ -8,6 +8,7 @@ import (
 	"tlsgate/nfq"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // acknowledge lets go of what a packet in direction d has acknowledged: its
@@ -51,8 +52,8 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 		return e.refuse(c, d, p, seg, c.ISS(d).Add(1))
 	}
 	// Without data too: the pointer is to a byte yet to come.
-	if seg.Flags.Has(packet.URG) && !seg.Flags.Has(packet.RST) && f.phase == reading && e.inHello(f) {
-		if e.ambiguous(c, tlsrules.ReasonTCPInvalid, "urgent data before the handshake was read: receivers differ in which byte they leave out") {
+	if seg.Flags.Has(packet.URG) && !seg.Flags.Has(packet.RST) && f.phase == reading && e.mayTell(f, d, seg) {
+		if e.ambiguous(c, tlsrules.ReasonTCPInvalid, urgentText) {
 			return e.refuse(c, d, p, seg, s.Next())
 		}
 	}
@@ -97,6 +98,8 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	return e.passOn(c, p)
 }
 
+const urgentText = "urgent data before the handshake was read: receivers differ in which byte they leave out"
+
 const overlapText = "a segment changes bytes that were read and not yet acknowledged"
 
 // stream gives the stream of a direction, started once its beginning is certain.
@@ -108,8 +111,12 @@ func (e *Engine) stream(c *conntrack.Conn[flow], d conntrack.Direction) *reassem
 	return s
 }
 
-// inHello reports whether the handshake is still being read.
-func (e *Engine) inHello(f *flow) bool {
+// mayTell reports whether urgent data may change what is read: of a handshake, or
+// of what is said before it.
+func (e *Engine) mayTell(f *flow, d conntrack.Direction, seg *packet.Parsed) bool {
+	if f.inClear(side(d)) {
+		return tells(f, d, seg)
+	}
 	return f.ins.tls.Phase < tlswire.PhaseHandshakeDone && !f.ins.facts.Never.Has(tlsrules.StageClientHello)
 }
 
@@ -134,11 +141,21 @@ func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 // until it is acknowledged; the inside of records it skips is not.
 func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqnum.Value, b []byte) {
 	f := &c.Value
+	from := side(d)
 	for len(b) > 0 && f.reads() && !f.unread(d) {
-		n, opaque, status := f.ins.tls.Consume(side(d), b)
+		var n int
+		var opaque bool
+		var status tlswire.Status
+		var heard via.Status
+		clear := f.inClear(from)
+		if clear {
+			n, heard = f.via.Consume(from, b)
+		} else {
+			n, opaque, status = f.ins.tls.Consume(from, b)
+		}
 		switch {
 		case f.phase != reading: // nothing of it will be judged
-		case opaque || f.streams[d].Remember(at, b[:n], 2*e.cfg.Limits.PerConnection, &e.budget):
+		case opaque || f.streams[d].Remember(at, b[:n], 2*e.keeps(f), &e.budget):
 		case e.cfg.Recorded: // of one direction nothing is ever acknowledged
 			f.streams[d].Forget(&e.budget)
 		default:
@@ -152,8 +169,16 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 			f.watched = false
 			return
 		}
+		piece := b[:n]
 		at, b = at.Add(uint32(n)), b[n:]
-		e.learn(c, d, status)
+		e.search(c, from, piece)
+		if clear {
+			e.heard(c, from, heard)
+		} else {
+			e.aside(f, from, piece)
+			e.learn(c, d, status)
+		}
+		e.search(c, from, nil)
 		if f.rec != nil {
 			e.hush(c)
 		}
@@ -203,6 +228,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		facts.Protocol = speaks(t)
 		e.know(facts, tlsrules.StageFirstBytes)
 		e.know(facts, tlsrules.StageRecords)
+		e.direct(c)
 		facts.Content = t.Header[from].Content
 		if facts.Content == tlswire.ChangeCipherSpec && t.HasServerHello {
 			e.changeCipherSpec(c, from)
@@ -233,6 +259,14 @@ func speaks(t *tlswire.Conn) tlswire.Protocol {
 	return tlswire.ProtocolTLS
 }
 
+// direct notes that TLS began with the first byte, unless it was seen to begin
+// otherwise, or its beginning was not seen.
+func (e *Engine) direct(c *conntrack.Conn[flow]) {
+	if facts := &c.Value.ins.facts; facts.Via == 0 && !c.Midstream {
+		facts.Via.Add(via.Direct)
+	}
+}
+
 // know marks a stage's facts as known; one that was given up before (the side
 // that spoke first did not speak TLS) counts again.
 func (e *Engine) know(f *tlsrules.Facts, s tlsrules.Stage) {
@@ -246,6 +280,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	f := &c.Value
 	t, facts := &f.ins.tls, &f.ins.facts
 	facts.Protocol = speaks(t)
+	e.direct(c)
 	switch t.LastMessage.Type {
 	case tlswire.TypeClientHello:
 		e.clientHello(c)
@@ -337,14 +372,12 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 		e.blind(c, conntrack.Direction(from))
 		return
 	}
-	if f.ins.tls.HasClientHello {
-		// An answer to a ClientHello that is no TLS, or bytes before it.
-		if f.ins.certain() {
-			f.complete = true
-			e.advance(c)
-			return
-		}
-		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedRecord, "the ClientHello is answered by something that is not TLS")
+	switch t := &f.ins.tls; {
+	case t.HasClientHello, t.Started(tlswire.Client) && from == tlswire.Server && !f.provisional:
+		e.notAnswered(c) // or bytes before it
+		return
+	case !c.Midstream && f.via == nil && t.Protocol != tlswire.ProtocolSSLv2:
+		e.listen(c, from)
 		return
 	}
 	if f.provisional {

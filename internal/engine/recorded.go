@@ -198,6 +198,9 @@ func (e *Engine) hole(c *conntrack.Conn[flow], d conntrack.Direction, to seqnum.
 	if c.Midstream && f.provisional && !f.ins.sawTLS() { // what follows is read as a beginning
 		f.ins.tls.Reset()
 		s.Skip(to, &e.budget)
+	} else if f.inClear(side(d)) {
+		f.via.Skip(side(d), int(s.Next().Size(to)))
+		s.Skip(to, &e.budget)
 	} else {
 		status, ok := f.ins.tls.Skip(side(d), int(s.Next().Size(to)))
 		if !ok {
@@ -286,9 +289,10 @@ func (e *Engine) behind(c *conntrack.Conn[flow], d conntrack.Direction, seq seqn
 // none: in a capture nothing comes again.
 func (e *Engine) offer(c *conntrack.Conn[flow], d conntrack.Direction, seq seqnum.Value, seg *packet.Parsed) reassembly.Status {
 	s := &c.Value.streams[d]
-	status := s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget)
+	limit := e.keeps(&c.Value)
+	status := s.Offer(seq, seg.Payload, limit, &e.budget)
 	if status == reassembly.Refused && e.cfg.Recorded && e.squeezed(c, d) {
-		status = s.Offer(seq, seg.Payload, e.cfg.Limits.PerConnection, &e.budget)
+		status = s.Offer(seq, seg.Payload, limit, &e.budget)
 	}
 	if status == reassembly.Refused && e.cfg.Recorded && c.Value.reads() {
 		e.blind(c, d)

@@ -6,6 +6,7 @@ import (
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // Sink takes what the engine has to tell. Its methods run on the packet path
@@ -43,6 +44,14 @@ type Report struct {
 	Offloaded bool
 	Graced    bool   // it passes only because the time of grace is not over
 	Session   *Began // where the session resumed began, nil if that is not known
+
+	// Via is how TLS began, the last of what came before it; zero where it did
+	// not, or its beginning was not seen. Tunnel and Proxied are what a CONNECT or
+	// SOCKS request and a PROXY header have told so far, and not told any more once
+	// the connection is no longer read.
+	Via     via.Kind
+	Tunnel  via.Target
+	Proxied via.Proxied
 
 	// TLS and Facts are nil once the connection is no longer read. Certificates
 	// may be nil, or empty, also before.

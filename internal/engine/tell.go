@@ -27,6 +27,10 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 	for from, a := range f.sum.alerts.All() {
 		r.Alerts = append(r.Alerts, AlertSeen{From: from, Alert: a})
 	}
+	r.Via = f.began()
+	if v := f.via; v != nil {
+		r.Tunnel, r.Proxied = v.Tunnel, v.Proxied
+	}
 	if ins := f.ins; ins != nil {
 		r.TLS, r.Facts, r.Certificates = &ins.tls, &ins.facts, ins.certs
 		if from := ins.resumption.from; from != nil {

@@ -18,7 +18,7 @@ type waiting struct {
 // until a ClientHello comes has all the time there is.
 func (e *Engine) startClock(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if f.timing || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() {
+	if f.timing || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() || f.talking() {
 		return
 	}
 	f.firstByte = e.now

@@ -311,6 +311,15 @@ func (c *Conn) Begin(from Side) {
 	}
 }
 
+// Started reports whether a side has begun to speak TLS.
+func (c *Conn) Started(from Side) bool { return c.sides[from].started }
+
+// Encrypted reports whether what a side says next is encrypted, but for record
+// headers.
+func (c *Conn) Encrypted(from Side) bool {
+	return c.Version >= VersionTLS13 || c.sides[from].protected || c.Header[from].Type == RecordTypeApplicationData
+}
+
 // Between reports whether the next byte of a side begins a record, and no
 // handshake message is only partly there.
 func (c *Conn) Between(from Side) bool {

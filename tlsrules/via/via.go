@@ -120,6 +120,7 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 				return n, NeedMore
 			case tlswire.ProtocolTLS, tlswire.ProtocolSSLv2:
 				if s.turns != 0 && c.discards() { // begun before its server spoke
+					c.proto = ended
 					return n, Twofold
 				}
 				c.begin(from)
@@ -128,6 +129,7 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 			s.look = false
 		}
 		if from == tlswire.Server && c.twofold() {
+			c.proto = ended
 			return n, Twofold
 		}
 		var k int
@@ -153,10 +155,7 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 				c.clear, tell = true, Clear
 			}
 		default:
-			if st == Over {
-				c.proto = ended
-			}
-			c.clear = true
+			c.clear, c.proto = true, ended
 			return n, st
 		}
 	}
@@ -258,7 +257,7 @@ const (
 	socks5                       //
 	proxyHeader1                 // of the client; the server says nothing before it
 	proxyHeader2                 //
-	ended                        // Over has been told
+	ended                        // nothing more is to be told
 )
 
 // read consumes bytes of the protocol at hand, up to the end of a message.
@@ -342,4 +341,19 @@ func (c *Conn) tunnel(kind Kind) Status {
 		}
 	}
 	return NeedMore
+}
+
+// Skip passes over n bytes of a side that were not seen. Where they are more than
+// the rest of a message the dialogue is not understood any more.
+func (c *Conn) Skip(from tlswire.Side, n int) {
+	s := &c.sides[from]
+	if s.headLen == 0 && s.skip > uint64(n) {
+		s.skip -= uint64(n)
+		return
+	}
+	s.skip, s.n, s.headLen, s.turns, s.cr = 0, 0, 0, 0, false
+	s.begun, s.look = true, true
+	if c.proto >= ldap && c.proto != ended {
+		c.lose()
+	}
 }
