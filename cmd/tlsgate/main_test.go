@@ -65,7 +65,7 @@ type event struct {
 		Resumed     bool `json:"session_resumed"`
 	}
 	Ours struct {
-		Verdict, Rule, Reason, Detail, Cipher, Group, Stage, Protocol string
+		Verdict, Rule, Reason, Detail, Cipher, Group, Stage, Protocol, Via string
 
 		Resumption string
 		Inferred   bool `json:"resumption_inferred"`
