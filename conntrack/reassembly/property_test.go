@@ -82,7 +82,7 @@ func TestBounds(t *testing.T) {
 					if n := len(streams[i].kept); n > 0 && n*blockSize > limit {
 						t.Fatalf("%d bytes kept, limit %d", n*blockSize, limit)
 					}
-					if n := streams[i].remembered(); n > 2*limit {
+					if n := streams[i].Remembered(); n > 2*limit {
 						t.Fatalf("%d bytes remembered, limit %d", n, 2*limit)
 					}
 				}
@@ -97,9 +97,9 @@ func TestBounds(t *testing.T) {
 				s := &streams[pick.Draw(t, "stream")]
 				ahead := rapid.OneOf(rapid.Just(0), rapid.IntRange(-5000, 40000)).Draw(t, "ahead")
 				payload := make([]byte, rapid.IntRange(0, 9000).Draw(t, "size"))
-				next, waiting, log := s.Next(), s.waiting(), s.remembered()
+				next, waiting, log := s.Next(), s.waiting(), s.Remembered()
 				st := s.Offer(next.Add(uint32(ahead)), payload, limit, b)
-				if st == Refused && (s.Next() != next || s.waiting() != waiting || s.remembered() != log || s.Take() != nil) {
+				if st == Refused && (s.Next() != next || s.waiting() != waiting || s.Remembered() != log || s.Take() != nil) {
 					t.Fatal("a refused segment changed something")
 				}
 				for at, piece := s.Next(), s.Take(); piece != nil; at, piece = s.Next(), s.Take() {

@@ -141,7 +141,7 @@ func (s *Stream) Offer(seq seqnum.Value, payload []byte, limit int, b *Budget) S
 	if ahead > 0 {
 		return s.keep(seq, payload, limit, b)
 	}
-	if len(s.log) > 0 && s.remembered() >= limit || !b.fits(1) {
+	if len(s.log) > 0 && s.Remembered() >= limit || !b.fits(1) {
 		return Refused
 	}
 	s.fresh = payload

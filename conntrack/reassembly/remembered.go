@@ -20,8 +20,8 @@ const (
 	reach = 1 << 29
 )
 
-// remembered returns the bytes of memory that hold what was read.
-func (s *Stream) remembered() int { return len(s.log)*blockSize + cap(s.log)*refSize }
+// Remembered returns the bytes of memory that hold what was read.
+func (s *Stream) Remembered() int { return len(s.log)*blockSize + cap(s.log)*refSize }
 
 // Remember keeps p, which was taken at at and read, to be compared with what
 // Offer is given until Acknowledge passes it. Calls go upwards, with gaps where
@@ -82,7 +82,7 @@ func (s *Stream) hasRoom(at seqnum.Value) bool {
 // addBlock makes room for spans from at on.
 func (s *Stream) addBlock(at seqnum.Value, limit int, b *Budget) bool {
 	need := blockSize + growth(s.log, 1)
-	if s.remembered()+need > limit {
+	if s.Remembered()+need > limit {
 		return false
 	}
 	s.log = s.extend(s.log, 1, b)

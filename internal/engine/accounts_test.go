@@ -3,6 +3,7 @@ package engine
 import (
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -20,6 +21,7 @@ func mixed() *tlsrules.Policy {
 		tlsrules.Rule{Name: "fresh", Match: []tlsrules.Condition{condition("version", "1.3")},
 			Require: []tlsrules.Condition{condition("content_type", "handshake", "change_cipher_spec", "application_data")}, Otherwise: tlsrules.Reset},
 		tlsrules.Rule{Name: "group", Match: []tlsrules.Condition{condition("group", "secp256r1")}, Action: tlsrules.Reset, HasAction: true, Observe: true},
+		tlsrules.Rule{Name: "texts", Match: []tlsrules.Condition{condition("contains", "amazinggrace", "hex:00 00 00 00 00 00 00 00 0a")}, Action: tlsrules.Reset, HasAction: true, Observe: true},
 	)
 }
 
@@ -187,6 +189,11 @@ func TestNoAllocs(t *testing.T) {
 	for _, kind := range kinds {
 		for _, name := range []string{"mss", "reversed", "one byte"} {
 			scripts = append(scripts, script(t, p, recording(t, kind), strategies[name]))
+		}
+	}
+	for _, q := range preludes {
+		if q.tunnel.Host == "" && q.proxied == "" { // whose names and words are copied
+			scripts = append(scripts, script(t, p, joined(slices.Concat(q.said, recording(t, "tls13"))), strategies["one byte"]))
 		}
 	}
 	e := New(config(), p)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"tlsgate/conntrack/packet"
@@ -16,6 +17,9 @@ func FuzzPackets(f *testing.F) {
 	var packets [][]byte
 	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed"} {
 		packets = append(packets, script(f, partner(), recording(f, kind), strategies["reversed"])...)
+	}
+	for _, p := range preludes {
+		packets = append(packets, script(f, partner(), joined(slices.Concat(p.said, recording(f, "tls12 ecdhe"))), strategies["mss"])...)
 	}
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		cfg := config()

@@ -3,6 +3,8 @@ package engine
 import (
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/reassembly"
+	"tlsgate/conntrack/seqnum"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
 	"tlsgate/tlsrules/via"
@@ -14,8 +16,8 @@ import (
 // judged as what is not TLS, and what is accepted then is accepted until a
 // ClientHello comes.
 
-// clearLimit is the least that is kept of clear text, in each direction: its
-// reader waits for none of it, and a mail is sent as fast as the net carries it.
+// clearLimit is how much may be remembered of clear text in each direction until
+// it is acknowledged: a mail is sent as fast as the net carries it.
 const clearLimit = 1 << 20
 
 // listener gives something to listen with.
@@ -51,12 +53,21 @@ func (f *flow) talking() bool {
 	return v != nil && v.Speaks() && !v.Began(tlswire.Client) && !v.Began(tlswire.Server)
 }
 
-// keeps is how much of a direction may be kept.
-func (e *Engine) keeps(f *flow) int {
+// remembers is how much of a direction may be remembered.
+func (e *Engine) remembers(f *flow) int {
 	if f.phase == reading && f.via != nil {
 		return max(clearLimit, e.cfg.Limits.PerConnection)
 	}
 	return e.cfg.Limits.PerConnection
+}
+
+// keeps is how much a stream may hold so that a segment at seq is taken. What is
+// remembered of clear text does not count where segments come out of order.
+func (e *Engine) keeps(f *flow, s *reassembly.Stream, seq seqnum.Value) int {
+	if s.Next().Less(seq) {
+		return e.cfg.Limits.PerConnection + min(s.Remembered(), e.remembers(f)-e.cfg.Limits.PerConnection)
+	}
+	return e.remembers(f)
 }
 
 // listen begins to listen, with what both sides have said so far.

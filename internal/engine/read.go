@@ -155,7 +155,7 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		}
 		switch {
 		case f.phase != reading: // nothing of it will be judged
-		case opaque || f.streams[d].Remember(at, b[:n], 2*e.keeps(f), &e.budget):
+		case opaque || f.streams[d].Remember(at, b[:n], 2*e.remembers(f), &e.budget):
 		case e.cfg.Recorded: // of one direction nothing is ever acknowledged
 			f.streams[d].Forget(&e.budget)
 		default:

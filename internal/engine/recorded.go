@@ -289,7 +289,7 @@ func (e *Engine) behind(c *conntrack.Conn[flow], d conntrack.Direction, seq seqn
 // none: in a capture nothing comes again.
 func (e *Engine) offer(c *conntrack.Conn[flow], d conntrack.Direction, seq seqnum.Value, seg *packet.Parsed) reassembly.Status {
 	s := &c.Value.streams[d]
-	limit := e.keeps(&c.Value)
+	limit := e.keeps(&c.Value, s, seq)
 	status := s.Offer(seq, seg.Payload, limit, &e.budget)
 	if status == reassembly.Refused && e.cfg.Recorded && e.squeezed(c, d) {
 		status = s.Offer(seq, seg.Payload, limit, &e.budget)
