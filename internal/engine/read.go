@@ -29,6 +29,7 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 	case c.Midstream && f.provisional && s.Next().Less(acked):
 		// Bytes from before we were here: what follows them is read as a beginning.
 		f.ins.tls.Reset()
+		f.ins.facts.Server = nil // of a ServerHello that is forgotten
 		s.Release(&e.budget)
 		s.Start(acked)
 	case e.cfg.Lossy && s.Next().Less(acked):

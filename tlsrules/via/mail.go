@@ -76,8 +76,10 @@ func (c *Conn) mailReply(line []byte) {
 		return
 	}
 	s.step = 1
-	if bytes.Contains(bytes.ToUpper(line), []byte("FTP")) {
-		c.asked = FTP
+	for i := range len(line) - 2 {
+		if bytes.EqualFold(line[i:i+3], []byte("FTP")) {
+			c.asked = FTP
+		}
 	}
 }
 
