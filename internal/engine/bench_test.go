@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/tls"
 	"testing"
 
@@ -148,6 +149,41 @@ func BenchmarkOffloadedOrDecided(b *testing.B) {
 				if l.e.Packet(&nfq.Packet{Payload: raw, Mark: k.mark}, l.now).Verdict != nfq.Repeat {
 					b.Fatal("dropped")
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkMail: the text of a mail in clear, which is listened to for the life of
+// its connection, in segments of 1448 bytes and of 64 kB that their receiver
+// acknowledges.
+func BenchmarkMail(b *testing.B) {
+	line := []byte("All work and no play makes Jack a dull boy, as the saying goes for ever.\r\n")
+	for name, size := range map[string]int{"1448": 1448, "64k": 64000} {
+		b.Run(name, func(b *testing.B) {
+			l := newLab(b, config(), partner())
+			k := l.link4()
+			k.play(said("S220 x ESMTP\r\n", "CMAIL FROM:<>\r\nDATA\r\n", "S250 ok\r\n354 go\r\n"), strategies["mss"])
+			text := bytes.Repeat(line, size/len(line))
+			s := k.segment(original, len(k.ends[1].got), text, packet.ACK)
+			a := k.segment(reply, len(k.ends[0].got), nil, packet.ACK)
+			data, ack := s.append(nil), a.append(nil)
+			put := func(b []byte, v uint32) { b[0], b[1], b[2], b[3] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v) }
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				put(data[24:], s.seq)
+				s.seq += uint32(len(text))
+				put(ack[28:], s.seq)
+				for _, raw := range [][]byte{data, ack} {
+					l.now += 1000
+					if l.e.Packet(&nfq.Packet{Payload: raw, GSO: true, ChecksumNotReady: true}, l.now).Verdict != nfq.Repeat {
+						b.Fatal("dropped")
+					}
+				}
+			}
+			if len(l.sink.drop) != 0 {
+				b.Fatal(l.sink.drop[0].Detail)
 			}
 		})
 	}

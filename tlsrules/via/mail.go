@@ -58,14 +58,14 @@ func (c *Conn) mailCommand(line []byte) Status {
 
 // asksLike reports whether a line may ask for TLS, at a glance.
 func asksLike(line []byte) bool {
-	if len(line) == 0 {
+	for len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		line = line[1:]
+	}
+	if len(line) < 4 {
 		return false
 	}
-	switch line[0] {
-	case 's', 'S', 'a', 'A', ' ', '\t':
-		return true
-	}
-	return false
+	start := line[0]|0x20 == 's' && line[1]|0x20 == 't'
+	return start || line[0]|0x20 == 'a' && line[1]|0x20 == 'u'
 }
 
 // mailReply takes a line of the server: its greeting may say which of the two
