@@ -98,7 +98,8 @@ func (e *Engine) release(f *flow) {
 		return
 	}
 	f.ins = nil
-	f.sum.records, f.sum.phase, f.sum.sawTLS = ins.tls.Records, ins.tls.Phase, ins.sawTLS()
+	f.summarise()
+	f.sum.records = ins.tls.Records
 	f.sum.later = laterOf(&ins.tls)
 	f.sum.via = f.began()
 	e.dismiss(f)
@@ -112,6 +113,12 @@ func (e *Engine) release(f *flow) {
 	if len(e.spare) < maxSpare {
 		e.spare = append(e.spare, ins)
 	}
+}
+
+// summarise keeps how far the connection came, for it may be read anew.
+func (f *flow) summarise() {
+	f.sum.phase = max(f.sum.phase, f.ins.tls.Phase)
+	f.sum.sawTLS = f.sum.sawTLS || f.ins.sawTLS()
 }
 
 // sawTLS reports whether the connection speaks TLS.

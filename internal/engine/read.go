@@ -28,6 +28,7 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 		e.awaited(c, d.Other(), answered(c, d.Other(), acked))
 	case c.Midstream && f.provisional && s.Next().Less(acked):
 		// Bytes from before we were here: what follows them is read as a beginning.
+		f.summarise()
 		f.ins.tls.Reset()
 		f.ins.facts.Server = nil // of a ServerHello that is forgotten
 		s.Release(&e.budget)

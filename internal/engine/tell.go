@@ -36,7 +36,8 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		if from := ins.resumption.from; from != nil {
 			r.Session = &from.began
 		}
-		r.SawTLS, r.Records, r.Phase = ins.sawTLS(), ins.tls.Records, ins.tls.Phase
+		r.SawTLS, r.Phase = f.sum.sawTLS || ins.sawTLS(), max(f.sum.phase, ins.tls.Phase)
+		r.Records = ins.tls.Records
 		r.Later = laterOf(&ins.tls)
 		if !r.Decision.Decided {
 			r.Decision = ins.decision
