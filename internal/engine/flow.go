@@ -97,11 +97,11 @@ func (e *Engine) release(f *flow) {
 	if ins == nil {
 		return
 	}
-	f.ins = nil
 	f.summarise()
 	f.sum.records = ins.tls.Records
 	f.sum.later = laterOf(&ins.tls)
 	f.sum.via = f.began()
+	f.ins = nil
 	e.dismiss(f)
 	e.endSearch(f)
 	ins.tls.Reset()

@@ -115,9 +115,11 @@ func (e *Engine) heard(c *conntrack.Conn[flow], from tlswire.Side, st via.Status
 	case via.TooDeep:
 		e.limit(c, tlsrules.ReasonLimitTunnels, "more tunnels lie in one another than are followed")
 	case via.Twofold:
-		e.ambiguous(c, tlsrules.ReasonEarlyTLS, "TLS came before the server agreed to it: servers differ in what of it they read")
+		e.ambiguous(c, tlsrules.ReasonEarlyTLS, earlyText)
 	}
 }
+
+const earlyText = "TLS came before the server agreed to it: servers differ in what of it they read"
 
 // begins reads a side as TLS from here on.
 func (e *Engine) begins(c *conntrack.Conn[flow], from tlswire.Side) {
@@ -128,19 +130,22 @@ func (e *Engine) begins(c *conntrack.Conn[flow], from tlswire.Side) {
 	e.startClock(c)
 	for b := v.Opening(from); len(b) > 0 && f.phase == reading; {
 		n, _, status := t.Consume(from, b)
-		e.aside(f, from, b[:n])
+		e.aside(c, from, b[:n])
 		b = b[n:]
 		e.learn(c, conntrack.Direction(from), status)
 	}
 }
 
 // aside tells the listener of the TLS of one side while the other one speaks none.
-func (e *Engine) aside(f *flow, from tlswire.Side, b []byte) {
+func (e *Engine) aside(c *conntrack.Conn[flow], from tlswire.Side, b []byte) {
+	f := &c.Value
 	v := f.via
 	switch {
 	case v == nil || v.Began(from.Other()):
 	case from == tlswire.Client:
-		v.Ahead(b, f.ins.tls.Between(from))
+		if v.Ahead(b, f.ins.tls.Between(from)) && f.phase == reading {
+			e.ambiguous(c, tlsrules.ReasonEarlyTLS, earlyText)
+		}
 	default:
 		v.Turn()
 	}

@@ -89,6 +89,11 @@ func TestPreludes(t *testing.T) {
 			if l.e.budget.Used() != 0 {
 				t.Errorf("%s: %d bytes held", what, l.e.budget.Used())
 			}
+			k.close()
+			l.e.Close(l.now)
+			if len(l.sink.flow) != 1 || l.sink.flow[0].Via != p.kind {
+				t.Errorf("%s: flow events %+v", what, l.sink.flow)
+			}
 
 			l = newLab(t, config(), named("api.bank.example"))
 			k = l.link4()
@@ -285,7 +290,17 @@ func TestClearAdversary(t *testing.T) {
 			s := k.segment(original, 0, []byte("x"), packet.ACK|packet.URG)
 			s.urgent = 25
 			k.raw(s)
-			k.talk(said("S220 x ESMTP\r\n500 what\r\n", "CSTARTTLS\r\n", "S220 go\r\n"), strategies["mss"])
+			k.talk(said("S220 x ESMTP\r\n500 what\r\n"), strategies["mss"])
+			if len(k.lab.sink.drop) != 1 { // a byte of the hello would be left out
+				t.Error("urgent data yet to come: not refused")
+			}
+		},
+		"a good hello around the whole other one": func(k *link) {
+			nested, _ := embedding(good, evil)
+			k.talk(said("S220 x ESMTP\r\n", "CSTARTTLS\r\n"+string(nested), "S220 go\r\n"), strategies["mss"])
+			if len(k.lab.sink.drop) != 1 || k.lab.sink.drop[0].Decision.Reason != tlsrules.ReasonEarlyTLS {
+				t.Error("a good hello around the whole other one: not refused")
+			}
 		},
 	} {
 		l := newLab(t, config(), accept)

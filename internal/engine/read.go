@@ -177,7 +177,7 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		if clear {
 			e.heard(c, from, heard)
 		} else {
-			e.aside(f, from, piece)
+			e.aside(c, from, piece)
 			e.learn(c, d, status)
 		}
 		e.search(c, from, nil)

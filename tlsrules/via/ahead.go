@@ -6,15 +6,18 @@ package via
 // second kind may begin to read in the middle of what the first reads as one hello.
 
 // Ahead is told of the bytes of a client that speaks TLS while its server does not
-// yet; between is tlswire.Conn.Between after them.
-func (c *Conn) Ahead(b []byte, between bool) {
+// yet; between is tlswire.Conn.Between after them. It reports whether they are
+// known to be early, and there is another hello in them: what Consume would tell
+// as Twofold once the server speaks.
+func (c *Conn) Ahead(b []byte, between bool) bool {
 	if len(b) == 0 || !c.discards() {
-		return
+		return false
 	}
 	c.ahead.partial = !between
 	for _, v := range b {
 		c.ahead.take(v)
 	}
+	return c.ahead.found && !c.answered
 }
 
 // twofold reports whether a server that threw some of what came early away could

@@ -75,7 +75,7 @@ func (c *Conn) httpResponse(line []byte) Status {
 			h.header(line)
 			return NeedMore
 		}
-		return c.answered()
+		return c.respond()
 	case answerChunk:
 		size, _, _ := bytes.Cut(line, []byte(";"))
 		n, err := strconv.ParseUint(string(bytes.TrimSpace(size)), 16, 62)
@@ -98,9 +98,9 @@ func (c *Conn) httpResponse(line []byte) Status {
 	return NeedMore
 }
 
-// answered takes the end of a response's header. A tunnel begins there, whatever
+// respond takes the end of a response's header. A tunnel begins there, whatever
 // length it told (RFC 9110, Section 9.3.6).
-func (c *Conn) answered() Status {
+func (c *Conn) respond() Status {
 	h := &c.http
 	h.answer = answerStatus
 	switch {

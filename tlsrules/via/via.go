@@ -47,13 +47,14 @@ type Conn struct {
 	// Proxied are the addresses of the last PROXY header.
 	Proxied Proxied
 
-	proto protocol
-	asked Kind  // for what this dialogue asked, or would; zero for none
-	outer Kind  // what leads to this dialogue; zero for nothing
-	led   Kinds // all that leads to it
-	depth uint8
-	clear bool // Clear has been told
-	early bool // the client went on before its tunnel was there
+	proto    protocol
+	asked    Kind  // for what this dialogue asked, or would; zero for none
+	outer    Kind  // what leads to this dialogue; zero for nothing
+	led      Kinds // all that leads to it
+	depth    uint8
+	clear    bool // Clear has been told
+	answered bool // the server has spoken since the client did, in clear
+	early    bool // the client went on before its tunnel was there
 
 	sides [2]side
 	ahead window
@@ -105,6 +106,7 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 		s.begun, s.look = true, true
 	}
 	if from == tlswire.Server && len(b) > 0 && !c.sides[tlswire.Client].tls {
+		c.answered = true
 		c.Turn()
 	}
 	tell := NeedMore
@@ -131,6 +133,9 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 		if from == tlswire.Server && c.twofold() {
 			c.proto = ended
 			return n, Twofold
+		}
+		if from == tlswire.Client && (s.headLen > 0 || n < len(b)) {
+			c.answered = false
 		}
 		var k int
 		switch {

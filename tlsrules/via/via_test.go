@@ -164,3 +164,21 @@ func BenchmarkMail(b *testing.B) {
 		})
 	}
 }
+
+// TestAhead: two hellos at once, before the server could answer, are known at once.
+func TestAhead(t *testing.T) {
+	for answered, want := range map[string]bool{"": true, "S: 250 EHLO": false} {
+		var c Conn
+		turns := parse(t, "S: 220 mail ESMTP\nC: EHLO x\nC: STARTTLS\n"+answered).turns
+		play(t, &c, turns, func(n int) int { return n })
+		if n, st := c.Consume(client, []byte(hello)); st != TLS {
+			t.Fatal(n, st)
+		}
+		if c.Ahead([]byte(hello), true) {
+			t.Error("one hello is two")
+		}
+		if got := c.Ahead([]byte(hello), true); got != want {
+			t.Errorf("%q: %v, want %v", answered, got, want)
+		}
+	}
+}
