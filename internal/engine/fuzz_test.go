@@ -7,6 +7,7 @@ import (
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
+	"tlsgate/tlsrules/tlswire"
 )
 
 // FuzzPackets bends the packets of recorded conversations: whatever comes, there
@@ -15,7 +16,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0})
 	f.Add([]byte{3, 1, 33, 7, 3, 2, 47, 128, 4, 3, 27, 255, 5, 129, 0, 0, 3, 132, 40, 1})
 	var packets [][]byte
-	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed"} {
+	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed", "tls12 client cert"} {
 		packets = append(packets, script(f, partner(), recording(f, kind), strategies["reversed"])...)
 	}
 	for _, p := range preludes {
@@ -61,8 +62,8 @@ func FuzzPackets(f *testing.F) {
 			if r.Verdict != nfq.Drop && (r.Verdict != nfq.Repeat || ours == 0 || r.Mark&^cfg.Marks.Mask() != foreign) {
 				t.Fatalf("verdict %v, mark %#x", r.Verdict, r.Mark)
 			}
-			if used := e.budget.Used(); used < 0 || used > 30000+8000 {
-				t.Fatalf("%d bytes held", used)
+			if used, messages := e.budget.Used(), e.buffers.Held(); used < 0 || used > 30000+8000 || messages < 0 || messages > 30000 {
+				t.Fatalf("%d bytes held, %d of messages", used, messages)
 			}
 		}
 		e.Close(now)
@@ -116,5 +117,56 @@ func FuzzHello(f *testing.F) {
 		}
 		l.e.Close(l.now)
 		checkAccounts(t, l)
+	})
+}
+
+// FuzzCertificate is FuzzHello for what the server says: the client is never
+// given the whole of the certificate that is refused.
+func FuzzCertificate(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 255, 1, 0, 255})
+	f.Add([]byte{1, 8, 40, 255, 9, 0, 255, 32, 0, 0, 1, 0, 255})
+	f.Add([]byte{3, 2, 0, 100, 0, 90, 255, 16, 0, 0, 9, 0, 120})
+	turns := recording(f, "tls12 ecdhe")
+	_, at := reach(f, turns, atMessage(tlswire.TypeCertificate))
+	good := turns[1].bytes
+	evil := bytes.Replace(good, []byte("api.bank.example"), []byte("api.evil.example"), 1)
+	if at > len(good) || bytes.Equal(good, evil) {
+		f.Fatal("the certificate is not in the first flight")
+	}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) == 0 {
+			return
+		}
+		l := newLab(t, config(), requires("cert_name", "api.bank.example"))
+		k := l.link("192.0.2.10", "203.0.113.10", 77, -uint32(ops[0])*3)
+		k.latest = ops[0]&1 != 0
+		k.open()
+		k.data(original, 0, turns[0].bytes)
+		k.ack(reply)
+		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
+			from, to := int(ops[1])*len(evil)/255, int(ops[2])*len(evil)/255
+			flight := good
+			if ops[0]&1 != 0 {
+				flight = evil
+			}
+			k.lost = ops[0]&2 != 0
+			switch {
+			case ops[0]&16 != 0:
+				k.ack(original)
+			case ops[0]&64 != 0:
+				l.now += int64(ops[1]) * second
+				l.e.Tick(l.now)
+			case from < to:
+				k.data(reply, from, flight[from:to])
+			}
+			if bytes.HasPrefix(k.ends[original].got, evil[:at]) {
+				t.Fatal("the refused certificate was delivered")
+			}
+		}
+		l.e.Close(l.now)
+		checkAccounts(t, l)
+		if held := l.e.buffers.Held(); held != 0 {
+			t.Fatalf("%d bytes of messages held by nobody", held)
+		}
 	})
 }

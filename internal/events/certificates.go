@@ -73,7 +73,7 @@ type credentials struct {
 	SignatureScheme    string              `json:"signature_scheme,omitempty"`
 }
 
-// maxNames is how many names of a certificate are told, as many as Suricata tells.
+// maxNames is how many names of a certificate are told in one event.
 const maxNames = 256
 
 // eveTime is the form of EVE's notbefore; "" for a time that could not be read.
