@@ -187,3 +187,15 @@ func TestOverloadMessages(t *testing.T) {
 		t.Errorf("%d bytes held in the end, %d told", l.e.buffers.Held(), s.Buffered)
 	}
 }
+
+// TestSmallLimit: a certificate that comes in one segment larger than
+// limits.per_connection is read, remembered until it is acknowledged, and passes.
+func TestSmallLimit(t *testing.T) {
+	turns := banking()
+	cfg := config()
+	cfg.Limits.PerConnection = 4000
+	l := newLab(t, cfg, requires("cert_issuer", "CN=Bank CA"))
+	k := l.link4()
+	k.play(turns, strategies["gso"])
+	checkPassed(t, "gso", l, k, turns)
+}

@@ -139,6 +139,10 @@ func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 	return e.passOn(c, p)
 }
 
+// oneSegment is what one segment of 64 KiB can add to what is remembered: with
+// GSO a whole chain of certificates comes in one, however little limits allow.
+const oneSegment = 80 << 10
+
 // consume reads one contiguous piece. What the decoder reads is remembered
 // until it is acknowledged; the inside of records it skips is not.
 func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqnum.Value, b []byte) {
@@ -157,7 +161,7 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		}
 		switch {
 		case f.phase != reading: // nothing of it will be judged
-		case opaque || f.streams[d].Remember(at, b[:n], 2*e.remembers(f), &e.budget):
+		case opaque || f.streams[d].Remember(at, b[:n], 2*e.remembers(f)+oneSegment, &e.budget):
 		case e.cfg.Recorded: // of one direction nothing is ever acknowledged
 			f.streams[d].Forget(&e.budget)
 		default:
