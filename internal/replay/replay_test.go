@@ -290,7 +290,7 @@ func TestStopped(t *testing.T) {
 		w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
 		if err == nil {
 			_, err = w.Write(file[:len(file)/2])
-			time.AfterFunc(300*time.Millisecond, stop) // what was written is read by then
+			time.AfterFunc(2*time.Second, stop) // what was written is read by then
 		}
 		writing <- err
 		<-ctx.Done()
@@ -314,9 +314,6 @@ func TestStopped(t *testing.T) {
 // open, not on how long the capture is.
 func TestMemoryDoesNotGrow(t *testing.T) {
 	o := replaytest.Options{Packets: 400_000, Open: 50, Data: 64 << 10, Pace: time.Millisecond}
-	if testing.Short() {
-		o.Packets = 100_000
-	}
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -336,11 +333,11 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 					}
 				}
 				bytes += uint64(n)
-				if i%20 == 19 {
+				if i%5 == 4 {
 					var m runtime.MemStats
 					runtime.GC()
 					runtime.ReadMemStats(&m)
-					if begun++; begun <= 2 { // the table, and 120 s of connections that are over
+					if begun++; bytes < 130<<20 { // to come: 120 s of connections that are over
 						most = max(most, m.HeapAlloc)
 					} else if m.HeapAlloc > most+most/2+4<<20 {
 						err = fmt.Errorf("%d bytes after %d of the capture, %d before", m.HeapAlloc, bytes, most)
