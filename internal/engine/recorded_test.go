@@ -321,3 +321,19 @@ func FuzzRecorded(f *testing.F) {
 		}
 	})
 }
+
+func TestPartialText(t *testing.T) {
+	for _, tt := range []struct {
+		r    Report
+		want string
+	}{
+		{Report{Missing: 7, Cut: 2}, "nothing was seen to go wrong, but the capture lacks at least 7 bytes of it, and 2 of its packets are cut short"},
+		{Report{Missing: 7, Partial: true}, "what came of it is not known: the capture lacks at least 7 bytes of it"},
+		{Report{Cut: 2, Partial: true}, "what came of it is not known: 2 of its packets are cut short in the capture"},
+		{Report{Partial: true}, "what came of it is not known: not all of it could be read"},
+	} {
+		if got := partialText(&tt.r); got != tt.want {
+			t.Errorf("%+v: got %q, want %q", tt.r, got, tt.want)
+		}
+	}
+}

@@ -96,15 +96,19 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 
 // partialText says what a capture lacks of a connection.
 func partialText(r *Report) string {
-	text := "nothing was seen to go wrong, but the capture lacks"
+	text := "nothing was seen to go wrong, but"
 	if r.Partial {
-		text = "what came of it is not known: the capture lacks"
+		text = "what came of it is not known:"
 	}
-	text += fmt.Sprintf(" %d bytes of it at least", r.Missing)
-	if r.Cut > 0 {
-		text += fmt.Sprintf(", and %d packets are cut short", r.Cut)
+	switch {
+	case r.Missing > 0 && r.Cut > 0:
+		return fmt.Sprintf("%s the capture lacks at least %d bytes of it, and %d of its packets are cut short", text, r.Missing, r.Cut)
+	case r.Missing > 0:
+		return fmt.Sprintf("%s the capture lacks at least %d bytes of it", text, r.Missing)
+	case r.Cut > 0: // and came again whole, or others came twice
+		return fmt.Sprintf("%s %d of its packets are cut short in the capture", text, r.Cut)
 	}
-	return text
+	return text + " not all of it could be read"
 }
 
 // Diagnosis says what became of a connection: a stable code and a sentence.
