@@ -64,6 +64,9 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	f.full()
 	switch facts.Resumed {
 	case tlsrules.ResumedKnown:
+		if e.doubtful(c) {
+			break
+		}
 		// No client takes it, and it has been judged by the one it began with.
 		e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "the server resumes a session and sends a certificate")
 		return false

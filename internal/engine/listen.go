@@ -115,6 +115,10 @@ func (e *Engine) heard(c *conntrack.Conn[flow], from tlswire.Side, st via.Status
 	case via.TooDeep:
 		e.limit(c, tlsrules.ReasonLimitTunnels, "more tunnels lie in one another than are followed")
 	case via.Twofold:
+		if e.doubtful(c) { // what the server said is missing from the capture
+			e.begins(c, from)
+			return
+		}
 		e.ambiguous(c, tlsrules.ReasonEarlyTLS, earlyText)
 	}
 }

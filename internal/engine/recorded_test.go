@@ -337,3 +337,35 @@ func TestPartialText(t *testing.T) {
 		}
 	}
 }
+
+// TestLostBeforeTLS: what a server said in clear is missing, its agreement to TLS
+// too, and the TLS that follows is neither refused nor lost.
+func TestLostBeforeTLS(t *testing.T) {
+	clear := []turn{
+		{reply, []byte("220 mail.example ESMTP\r\n")}, {original, []byte("EHLO client.example\r\n")},
+		{reply, []byte("250-mail.example\r\n250 STARTTLS\r\n")}, {original, []byte("STARTTLS\r\n")}, {reply, []byte("220 go ahead\r\n")},
+	}
+	whole := story(append(clear, recording(t, "tls12 ecdhe")...), 1460)
+	want := replayed(t, inspectAll(), whole)
+	if want.name == "" {
+		t.Fatalf("the whole has no name: %+v", want)
+	}
+	for i := range whole {
+		for _, held := range []int{0, 10} {
+			all := slices.Clone(whole)
+			if held == 0 {
+				all = slices.Delete(all, i, i+1)
+			} else {
+				all[i].held = min(held, all[i].held)
+			}
+			got := replayed(t, inspectAll(), all)
+			if got.verdict != "" || got.name != "" && got.name != want.name {
+				t.Errorf("packet %d, %d bytes held: %+v", i, held, got)
+			}
+			// Without its first line nobody knows what the server speaks.
+			if whole[i].dir == reply && got.name == "" && i > 3 {
+				t.Errorf("packet %d, %d bytes held: no name", i, held)
+			}
+		}
+	}
+}
