@@ -80,9 +80,8 @@ func TestCertificates(t *testing.T) {
 					if diff := cmp.Diff(tt.chains, chains); diff != "" {
 						t.Errorf("cut %d, records %d (-sent +read):\n%s", i, j, diff)
 					}
-					asked := tt.server.ClientAuth != tls.NoClientCert
-					if c.HasCertificate != [2]bool{asked, true} || !c.CertificateSettled || !c.Fault.OK() || !c.HandshakeDone {
-						t.Errorf("got %v, settled %v, %v", c.HasCertificate, c.CertificateSettled, c.Fault)
+					if asked := tt.server.ClientAuth != tls.NoClientCert; len(bodies) != 1 && !asked || len(bodies) != 2 && asked || !c.HandshakeDone {
+						t.Errorf("%d messages, %v", len(bodies), c.Fault)
 					}
 				}
 			}
@@ -106,8 +105,8 @@ func TestCertificateIsRead(t *testing.T) {
 		case len(b) - 1:
 			want = Message
 		}
-		if n != 1 || opaque || st != want || c.CertificateSettled != (i == len(b)-1) {
-			t.Errorf("byte %d: %d, %v, %v, settled %v", i, n, opaque, st, c.CertificateSettled)
+		if n != 1 || opaque || st != want || (c.Message() != nil) != (i == len(b)-1) {
+			t.Errorf("byte %d: %d, %v, %v, a body of %d", i, n, opaque, st, len(c.Message()))
 		}
 	}
 	if !bytes.Equal(c.Message(), body) {
@@ -119,36 +118,36 @@ func TestCertificateIsRead(t *testing.T) {
 	}
 }
 
-// When it is settled that no Certificate comes.
-func TestCertificateSettled(t *testing.T) {
+// Handshakes with and without a Certificate that receivers take, or may judge for
+// themselves.
+func TestMessageOrder(t *testing.T) {
 	server := func(messages ...[]byte) []flight {
 		return []flight{{Client, hello}, {Server, cat(hello12, records(VersionTLS12, cat(messages...), 1000))}}
 	}
 	tests := []struct {
 		name    string
 		flights []flight
-		want    bool
 	}{
-		{"server_hello", []flight{{Client, hello}, {Server, hello12}}, false},
-		{"tls13", []flight{{Client, hello}, {Server, hello13}}, true},
-		{"retry", []flight{{Client, hello}, {Server, records(VersionTLS12, retryRequest(0x1301), 1000)}}, false},
-		{"certificate", server(message(TypeCertificate, certificateList([]byte{1}))), true},
-		{"empty_list", server(message(TypeCertificate, certificateList())), true},
-		{"broken_list", server(message(TypeCertificate, []byte{9})), true},
-		{"no_body", server(message(TypeCertificate, nil)), true},
-		{"anonymous", server(message(TypeServerKeyExchange, []byte{0})), true},
-		{"psk", server(message(TypeServerHelloDone, nil)), true},
-		{"resumed", []flight{{Client, hello}, {Server, cat(hello12, spec)}}, true},
-		{"resumed_with_ticket", server(message(TypeNewSessionTicket, make([]byte, 6))), true},
-		{"supplemental_data_comes_before", server(message(23, make([]byte, 6))), false},
-		{"hello_request", server(message(TypeHelloRequest, nil)), false},
+		{"server_hello", []flight{{Client, hello}, {Server, hello12}}},
+		{"tls13", []flight{{Client, hello}, {Server, hello13}}},
+		{"retry", []flight{{Client, hello}, {Server, records(VersionTLS12, retryRequest(0x1301), 1000)}}},
+		{"certificate", server(message(TypeCertificate, certificateList([]byte{1})))},
+		{"empty_list", server(message(TypeCertificate, certificateList()))},
+		{"broken_list", server(message(TypeCertificate, []byte{9}))},
+		{"no_body", server(message(TypeCertificate, nil))},
+		{"anonymous", server(message(TypeServerKeyExchange, []byte{0}))},
+		{"psk", server(message(TypeServerHelloDone, nil))},
+		{"resumed", []flight{{Client, hello}, {Server, cat(hello12, spec)}}},
+		{"resumed_with_ticket", server(message(TypeNewSessionTicket, make([]byte, 6)))},
+		{"supplemental_data_comes_before", server(message(23, make([]byte, 6)))},
+		{"hello_request", server(message(TypeHelloRequest, nil))},
 		{"what_the_client_says", []flight{{Client, hello}, {Server, hello12}, {Client, cat(records(VersionTLS12, cat(
-			message(TypeCertificate, certificateList()), message(TypeClientKeyExchange, nil)), 1000), spec)}}, false},
+			message(TypeCertificate, certificateList()), message(TypeClientKeyExchange, nil)), 1000), spec)}}},
 	}
 	for _, tt := range tests {
 		c, _ := checkSplits(t, tt.flights)
-		if c.CertificateSettled != tt.want || !c.Fault.OK() {
-			t.Errorf("%s: got %v, %v", tt.name, c.CertificateSettled, c.Fault)
+		if !c.Fault.OK() {
+			t.Errorf("%s: %v", tt.name, c.Fault)
 		}
 	}
 }
@@ -266,12 +265,12 @@ func TestFlightOfServer(t *testing.T) {
 	}
 
 	c, _ = checkSplits(t, readFlights(t, "tls12_dhe"))
-	if c.DHBits < 1024 || c.SignatureScheme == 0 || c.ServerGroup != 0 || !c.HasCertificate[Server] {
+	if c.DHBits < 1024 || c.SignatureScheme == 0 || c.ServerGroup != 0 {
 		t.Errorf("got %d bits, scheme %#04x, group %d", c.DHBits, c.SignatureScheme, c.ServerGroup)
 	}
 	c, _ = checkSplits(t, readFlights(t, "tls12_ecdhe_psk"))
-	if !c.CertificateSettled || c.HasCertificate[Server] || c.SignatureScheme != 0 || c.DHBits != 0 {
-		t.Errorf("PSK: settled %v, scheme %#04x, %d bits", c.CertificateSettled, c.SignatureScheme, c.DHBits)
+	if c.SignatureScheme != 0 || c.DHBits != 0 {
+		t.Errorf("PSK: scheme %#04x, %d bits", c.SignatureScheme, c.DHBits)
 	}
 }
 

@@ -47,17 +47,13 @@ type Conn struct {
 	ServerGroup  uint16
 	GroupSettled bool
 
-	// What else the messages up to TLS 1.2 told. CertificateSettled is set
-	// once the server's Certificate was read, or cannot come any more;
-	// HasCertificate says of either side which. DHBits is the length of the
+	// What else the messages up to TLS 1.2 told. DHBits is the length of the
 	// prime of a finite field exchange, SignatureScheme what the server
 	// signed it with (TLS 1.2); 0 if not told.
-	CertificateSettled bool
-	HasCertificate     [2]bool
-	CertificateType    [2]CertificateType // of either side's Certificate message
-	OCSPStapled        bool
-	DHBits             uint16
-	SignatureScheme    uint16
+	CertificateType [2]CertificateType // of either side's Certificate message
+	OCSPStapled     bool
+	DHBits          uint16
+	SignatureScheme uint16
 
 	HasClientHello  bool
 	HasServerHello  bool // not counting a HelloRetryRequest

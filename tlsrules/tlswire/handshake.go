@@ -31,8 +31,8 @@ func (c *Conn) inside(from Side, b []byte) (int, Status) {
 	// Before a version is known, and in TLS 1.3, it changes nothing: RFC
 	// 8446, Appendix D.4.
 	s.protected = c.Version != 0 && c.Version < VersionTLS13
-	if s.protected && c.plays(from, Server) { // no more messages in clear: if none came, it is resumed
-		c.GroupSettled, c.CertificateSettled = true, true
+	if s.protected && c.plays(from, Server) { // no ServerKeyExchange: resumed
+		c.GroupSettled = true
 	}
 	return 1, NeedMore
 }
@@ -109,14 +109,11 @@ func (c *Conn) settle(from Side, t HandshakeType) {
 	switch t {
 	case TypeServerKeyExchange, TypeServerHelloDone:
 		c.exchanged, c.GroupSettled = true, true
-	case TypeCertificate:
-		c.HasCertificate[from] = true
-	case TypeNewSessionTicket, TypeCertificateRequest, TypeCertificateStatus, TypeClientKeyExchange:
+	case TypeCertificate, TypeNewSessionTicket, TypeCertificateRequest, TypeCertificateStatus, TypeClientKeyExchange:
 	default:
 		return
 	}
 	c.certified[from] = true
-	c.CertificateSettled = c.CertificateSettled || c.plays(from, Server)
 }
 
 // beginMessage judges a message by its header, and says how much of its body is
@@ -216,7 +213,6 @@ func (c *Conn) readServerHello(data []byte) Fault {
 	c.Version = h.Version
 	c.ServerGroup = h.Group
 	c.GroupSettled = h.TLS13() || keyExchangeOf(h.CipherSuite) == otherExchange
-	c.CertificateSettled = h.TLS13()
 	c.certificateTypes(data)
 	c.advance(PhaseServerHello)
 	return Fault{}

@@ -104,8 +104,7 @@ type facts struct {
 	JA3, JA3S                         [16]byte
 	JA4                               [ja4Len]byte
 	Resumes                           Resumes
-	Certified, Stapled                bool
-	Certificates                      [2]bool
+	Stapled                           bool
 	Types                             [2]CertificateType
 	DHBits, Scheme                    uint16
 }
@@ -115,7 +114,7 @@ func factsOf(c *Conn) facts {
 		c.HandshakeDone, c.HasClientHello, c.HasServerHello, c.ClientHelloFrom, c.Fault, c.Protocol,
 		c.RetryGroup, c.RetryCookie, c.Renegotiations, c.Heartbeats,
 		c.ClientHello.JA3(), c.ServerHello.JA3S(), c.ClientHello.JA4(), c.ClientHello.Resumes(),
-		c.CertificateSettled, c.OCSPStapled, c.HasCertificate, c.CertificateType, c.DHBits, c.SignatureScheme}
+		c.OCSPStapled, c.CertificateType, c.DHBits, c.SignatureScheme}
 	f.Client.Records = 0
 	return f
 }
