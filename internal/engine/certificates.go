@@ -44,6 +44,15 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	t, facts := &f.ins.tls, &f.ins.facts
 	list := tlswire.CertificateList(t.Message())
 	var chain []*certs.Certificate
+	if list == nil { // there is a hole in the capture
+		f.full()
+		if from == t.ClientHelloFrom {
+			f.unanswered = false
+		} else if !facts.Known.Has(tlsrules.StageCertificate) {
+			facts.Never.Add(tlsrules.StageCertificate)
+		}
+		return true
+	}
 	switch t.CertificateType[from] {
 	case tlswire.CertificateX509:
 		chain = e.chain(f, from, list)

@@ -72,3 +72,55 @@ func TestSkipMessage(t *testing.T) {
 		t.Errorf("got %v, %v, message %d with a body of %d", st, ok, c.LastMessage.Type, len(c.Message()))
 	}
 }
+
+// TestSkipCertificate: of a certificate bytes may be missing. It is not read
+// then, and what follows is, also in the same record and behind others.
+func TestSkipCertificate(t *testing.T) {
+	body := certificateList(make([]byte, 300), make([]byte, 500))
+	exchange := []byte{3, 0, 29, 1, 9}
+	flight := cat(message(TypeCertificate, body), message(TypeServerKeyExchange, exchange))
+	for _, size := range []int{maxPlaintext, 400} {
+		b := cat(hello12, records(VersionTLS12, flight, size))
+		first := len(hello12) + recordHeaderLen + messageHeaderLen // of the body
+		inRecord := min(len(body), size-messageHeaderLen)
+		for from := range len(b) {
+			for _, n := range []int{1, 50, 300} {
+				c := Conn{Buffers: new(Buffers)}
+				consume(&c, Client, hello)
+				consume(&c, Server, b[:from])
+				st, ok := c.Skip(Server, n)
+				if inside := from >= first && from+n <= first+inRecord; inside && !ok || ok && from < first {
+					t.Fatalf("records of %d, at %d, %d bytes: %v", size, from, n, ok)
+				}
+				if !ok {
+					continue
+				}
+				certificate := st == Message && c.LastMessage.Type == TypeCertificate
+				for rest := b[from+n:]; len(rest) > 0; {
+					k, _, st := c.Consume(Server, rest)
+					rest = rest[k:]
+					if st == Message && c.LastMessage.Type == TypeCertificate && c.Message() == nil {
+						certificate = true
+					}
+				}
+				inKeyExchange := from > len(b)-len(exchange)-messageHeaderLen
+				if !c.Fault.OK() || c.Held() != 0 || c.Buffers.Held() != 0 || !certificate && !inKeyExchange || c.ServerGroup != 29 && !inKeyExchange || !c.GroupSettled {
+					t.Fatalf("records of %d, at %d, %d bytes: %v, group %d, certificate passed %v, %d held", size, from, n, c.Fault, c.ServerGroup, certificate, c.Held())
+				}
+			}
+		}
+	}
+}
+
+// TestSkipKeyExchange: a group may be missing, a prime not.
+func TestSkipKeyExchange(t *testing.T) {
+	for suite, want := range map[uint16]bool{0xc02f: true, 0x00a8: true, 0x009e: false, 0x00aa: false} {
+		var c Conn
+		consume(&c, Client, hello)
+		consume(&c, Server, records(VersionTLS12, serverHello(VersionTLS12, suite), 1<<14))
+		consume(&c, Server, records(VersionTLS12, message(TypeServerKeyExchange, make([]byte, 100)), 1<<14)[:20])
+		if _, ok := c.Skip(Server, 50); ok != want {
+			t.Errorf("%#04x: got %v", suite, ok)
+		}
+	}
+}
