@@ -125,10 +125,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.invalid(p, seg, t)
 	case conntrack.Opened, conntrack.Reopened:
 		e.attach(c, t.Dir, p)
-		e.judge(c)
-		if f := &c.Value; f.phase == reading {
-			f.trusted = f.ins.certain()
-		}
+		e.judgeFirst(c)
 	case conntrack.Midstream:
 		e.beginMidstream(c, t.Dir, p, seg)
 	}
@@ -206,7 +203,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	case MidstreamInspect:
 		missed(&f.ins.facts)
 		f.ins.facts.Never.Add(tlsrules.StageFirstBytes)
-		e.judge(c)
+		e.judgeFirst(c)
 		f.provisional = f.phase == reading
 	case MidstreamReset:
 		e.circumstance(c, tlsrules.Reset, tlsrules.ReasonMidstream, "its beginning was not seen")

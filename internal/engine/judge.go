@@ -28,6 +28,13 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	}
 }
 
+// judgeFirst judges a connection by its first packet alone.
+func (e *Engine) judgeFirst(c *conntrack.Conn[flow]) {
+	e.judge(c)
+	f := &c.Value
+	f.trusted = f.phase == reading && f.ins.certain()
+}
+
 // circumstance decides a connection by a default action: for what no rule
 // speaks about, such as bytes that break TLS's syntax.
 func (e *Engine) circumstance(c *conntrack.Conn[flow], a tlsrules.Action, reason tlsrules.Reason, detail string) {

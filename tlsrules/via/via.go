@@ -33,6 +33,9 @@ const (
 	// maxPrefix is how much of a message is kept to be understood: a CONNECT
 	// with the longest name there is.
 	maxPrefix = 288
+	// maxUnheard is more than a client can say to a server that greets before
+	// it reads: its window is full long before.
+	maxUnheard = 1 << 20
 )
 
 // A Conn watches one connection. The zero Conn is ready for use; it allocates
@@ -48,9 +51,10 @@ type Conn struct {
 	Proxied Proxied
 
 	proto    protocol
-	asked    Kind  // for what this dialogue asked, or would; zero for none
-	outer    Kind  // what leads to this dialogue; zero for nothing
-	led      Kinds // all that leads to it
+	unheard  uint32 // bytes of the client's before its server says anything
+	asked    Kind   // for what this dialogue asked, or would; zero for none
+	outer    Kind   // what leads to this dialogue; zero for nothing
+	led      Kinds  // all that leads to it
 	depth    uint8
 	clear    bool // Clear has been told
 	answered bool // the server has spoken since the client did, in clear
@@ -286,6 +290,11 @@ func (c *Conn) read(from tlswire.Side, b []byte) (n int, st Status) {
 		if from == tlswire.Server {
 			return c.open(from, b)
 		}
+		n, st = c.readLine(from, b)
+		if c.unheard += uint32(n); c.unheard > maxUnheard {
+			return n, Over
+		}
+		return n, st
 	case serverSpoke:
 		if from == tlswire.Client { // and does not begin TLS
 			return min(1, len(b)), Over

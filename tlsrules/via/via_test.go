@@ -118,6 +118,49 @@ func TestTwofold(t *testing.T) {
 	}
 }
 
+// TestSkip: what was not seen does not end the watch, whatever it was part of.
+func TestSkip(t *testing.T) {
+	for _, text := range []string{
+		"S: 220 mail.example ESMTP\nC: DATA",
+		"C: CONNECT server.example:443 HTTP/1.1\nC: Host: x",
+		`C< "\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4"`,
+		`C< "\x30\x84\x00\x00\x10\x00\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"`,
+		`C< "\x05\x01\x00\x05"`,
+		`C< "\x00\x00\x00\x08\x04\xd2\x16\x2f"`,
+		"C: something",
+	} {
+		for _, n := range []int{1, 1000, 100_000} {
+			var c Conn
+			play(t, &c, parse(t, text).turns, func(n int) int { return n })
+			c.Skip(client, n)
+			c.Consume(client, []byte("\r\n"))
+			c.Turn()
+			if _, st := c.Consume(client, []byte(hello)); st != TLS {
+				t.Errorf("%.40q, %d bytes: %s", text, n, st)
+			}
+		}
+	}
+}
+
+// TestUnheard: who only sends, and is never answered, is left alone one day.
+func TestUnheard(t *testing.T) {
+	var c Conn
+	b := bulk(1000)
+	for i := range 2000 {
+		n, st := c.Consume(client, b)
+		if st == Over {
+			if i < maxUnheard/1000-1 {
+				t.Errorf("over after %d bytes", i*1000)
+			}
+			return
+		}
+		if n != len(b) && st != Clear {
+			t.Fatal(n, st)
+		}
+	}
+	t.Error("never over")
+}
+
 // bulk is a mail's text as a client sends it.
 func bulk(n int) []byte {
 	line := "All work and no play makes Jack a dull boy, as the saying goes for ever.\r\n"
