@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -19,7 +21,9 @@ type explanation struct {
 	Theirs string `toml:"theirs"`
 	// When are patterns for other facts of ours of the same connection.
 	When map[string]string `toml:"when"`
-	Why  string            `toml:"why"`
+	// OneMore: of one type of record we count one more.
+	OneMore bool   `toml:"one_more"`
+	Why     string `toml:"why"`
 
 	used int
 }
@@ -54,6 +58,9 @@ func (e *explanation) matches(d *difference) bool {
 			return false
 		}
 	}
+	if e.OneMore && !oneMore(d.ours, d.theirs) {
+		return false
+	}
 	return fits(e.Oracle, d.oracle) && fits(e.Field, d.field) && fits(e.File, filepath.Base(d.file)) &&
 		fits(e.Ours, d.ours) && fits(e.Theirs, d.theirs)
 }
@@ -80,4 +87,27 @@ func slashless(s string) string {
 // names reports whether the explanation is for this file by name.
 func (e *explanation) names(file string) bool {
 	return e.File != "" && e.File != "*" && fits(e.File, filepath.Base(file))
+}
+
+// oneMore reports whether counts such as "alert=1 handshake=3" are the same but
+// for one more of one type.
+func oneMore(ours, theirs string) bool {
+	counts := map[string]int{}
+	sum := func(text string, sign int) {
+		for word := range strings.FieldsSeq(text) {
+			name, number, _ := strings.Cut(word, "=")
+			n, _ := strconv.Atoi(number)
+			counts[name] += sign * n
+		}
+	}
+	sum(ours, 1)
+	sum(theirs, -1)
+	total := 0
+	for _, n := range counts {
+		if n < 0 {
+			return false
+		}
+		total += n
+	}
+	return total == 1
 }

@@ -1,12 +1,35 @@
 package main
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // attributes are the short names of RFC 4519, and of Suricata where it has none.
 var attributes = map[string]string{
-	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST",
-	"2.5.4.9": "street", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "title", "2.5.4.42": "GN",
-	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID", "1.2.840.113549.1.9.1": "Email",
+	"2.5.4.4":                    "surname",
+	"2.5.4.5":                    "serialNumber",
+	"2.5.4.6":                    "C",
+	"2.5.4.7":                    "L",
+	"2.5.4.8":                    "ST",
+	"2.5.4.9":                    "streetAddress",
+	"2.5.4.10":                   "O",
+	"2.5.4.11":                   "OU",
+	"2.5.4.12":                   "title",
+	"2.5.4.13":                   "description",
+	"2.5.4.15":                   "businessCategory",
+	"2.5.4.17":                   "postalCode",
+	"2.5.4.41":                   "name",
+	"2.5.4.42":                   "givenName",
+	"2.5.4.43":                   "initials",
+	"2.5.4.44":                   "generationQualifier",
+	"2.5.4.46":                   "dnQualifier",
+	"0.9.2342.19200300.100.1.1":  "uid",
+	"0.9.2342.19200300.100.1.25": "DC",
+	"1.2.840.113549.1.9.1":       "Email",
+	"1.3.6.1.4.1.311.60.2.1.1":   "msJurisdictionLocality",
+	"1.3.6.1.4.1.311.60.2.1.2":   "msJurisdictionStateOrProvince",
+	"1.3.6.1.4.1.311.60.2.1.3":   "msJurisdictionCountry",
 }
 
 // leaf takes what tshark's own X.509 dissector says of the first certificate.
@@ -91,9 +114,11 @@ func certTime(tree *node) string {
 	if len(tree.kids) == 0 {
 		return ""
 	}
-	s := tree.kids[0].text // 2026-01-01 00:00:00 (UTC)
-	if len(s) >= 19 {
-		s = s[:10] + "T" + s[11:19]
+	s := tree.kids[0].text
+	for _, form := range []string{"2006-01-02 15:04:05 (MST)", "Jan _2, 2006 15:04:05.999999999 MST"} { // UTCTime, GeneralizedTime
+		if t, err := time.Parse(form, s); err == nil {
+			return t.UTC().Format("2006-01-02T15:04:05")
+		}
 	}
 	return s
 }

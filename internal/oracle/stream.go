@@ -96,6 +96,9 @@ func (x *stream) handshake(h *node, from int) {
 		}
 	case 2, 6:
 		x.conn.tls = true
+		if x.helloFrom < 0 { // the ClientHello is not in the capture
+			x.helloFrom = 1 - from
+		}
 		if !x.answered {
 			x.serverHello(h, kind == 6)
 		}
@@ -114,6 +117,8 @@ func (x *stream) handshake(h *node, from int) {
 		}
 	case 14:
 		x.full = x.full || server
+	case 16:
+		x.full = true
 	case 22:
 		if server {
 			x.set("ocsp_stapled", "true")
@@ -174,7 +179,7 @@ func (x *stream) clientHello(h *node) {
 	ciphers := decimal(h.kid("tls.handshake.ciphersuites").texts("tls.handshake.ciphersuite"))
 	x.set("client_version", suites.VersionName(number(h.kid("tls.handshake.version").text)))
 	if list := h.texts("tls.handshake.cipherspec"); len(list) > 0 { // an SSL 2.0 hello
-		x.set("ciphers", words(decimal(list)))
+		x.set("ciphers", words(slices.DeleteFunc(decimal(list), ofSSLv2)))
 		return
 	}
 	x.set("client_random", plainHex(h.kid("tls.handshake.random").text))
@@ -211,6 +216,10 @@ func (x *stream) clientHello(h *node) {
 		x.set("ja4", ja4)
 	}
 }
+
+// ofSSLv2 reports whether a number is a suite of SSL 2.0 itself: RFC 5246,
+// Appendix E.2.
+func ofSSLv2(s string) bool { return len(s) > 5 }
 
 // retryRandom is RFC 8446, Section 4.1.3.
 const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
@@ -395,7 +404,7 @@ func (x *stream) finish() *conn {
 		switch {
 		case x.full:
 			x.set("resumed", "false")
-		case x.changed[0] || x.changed[1]:
+		case x.helloFrom >= 0 && x.changed[1-x.helloFrom]:
 			x.set("resumed", "true")
 		}
 	}

@@ -114,3 +114,21 @@ func TestExplanation(t *testing.T) {
 		}
 	}
 }
+
+func TestOneMore(t *testing.T) {
+	for _, tt := range []struct {
+		ours, theirs string
+		want         bool
+	}{
+		{"application_data=2 handshake=1", "application_data=1 handshake=1", true},
+		{"handshake=1", "", true},
+		{"application_data=3", "application_data=1", false},
+		{"application_data=1", "application_data=2", false},
+		{"application_data=2", "application_data=1 handshake=1", false},
+		{"alert=1 application_data=2", "application_data=1", false},
+	} {
+		if got := oneMore(tt.ours, tt.theirs); got != tt.want {
+			t.Errorf("%q, %q: got %v, want %v", tt.ours, tt.theirs, got, tt.want)
+		}
+	}
+}
