@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// attributes are the short names of RFC 4519, and of Suricata where it has none.
+// attributes are the names that EVE has for types of attributes.
 var attributes = map[string]string{
+	"2.5.4.3":                    "CN",
 	"2.5.4.4":                    "surname",
 	"2.5.4.5":                    "serialNumber",
 	"2.5.4.6":                    "C",
@@ -104,7 +105,7 @@ func attribute(n *node) (string, bool) {
 	}
 	name := attributes[oid]
 	if name == "" {
-		name = oid
+		name = "OID(" + oid + ")"
 	}
 	return name + "=" + value, true
 }
