@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 )
@@ -74,6 +75,8 @@ var fields = []field{
 	{"authorities", answer, "tlsgate.certificate_request.authorities", false, text},
 	{"client_chain", answer, "tlsgate.client_chain", false, prints},
 	{"client_subject", answer, "tls.client.subject", false, distinguished},
+	{"tunnel", "flow_id", "tlsgate.tunnel", false, tunnel},
+	{"proxied", "flow_id", "tlsgate.proxied", false, proxied},
 	{"records_to_server", "tlsgate.records", "tlsgate.records.toserver", true, counts},
 	{"records_to_client", "tlsgate.records", "tlsgate.records.toclient", true, counts},
 	{"alerts", "tlsgate.records", "tlsgate.alerts", true, alerts},
@@ -167,6 +170,24 @@ func sides(offered, selected bool) string {
 		return "selected"
 	}
 	return ""
+}
+
+// tunnel writes whom a proxy was asked for.
+func tunnel(v any) string {
+	m, _ := v.(map[string]any)
+	if m == nil {
+		return ""
+	}
+	return net.JoinHostPort(text(m["host"]), text(m["port"]))
+}
+
+// proxied writes what a PROXY header says.
+func proxied(v any) string {
+	m, _ := v.(map[string]any)
+	if m == nil {
+		return ""
+	}
+	return net.JoinHostPort(text(m["src_ip"]), text(m["src_port"])) + " > " + net.JoinHostPort(text(m["dest_ip"]), text(m["dest_port"]))
 }
 
 // distinguished writes a name so that the manner of writing does not matter.

@@ -19,8 +19,8 @@ const maxPorts = 500
 // TLS where we found it: elsewhere it does so by its own table of ports and its
 // own guess.
 func tsharkArgs(file string, ports []uint16) []string {
-	args := []string{"-n", "-r", file, "-T", "json", "-J", "frame ip ipv6 tcp tls",
-		"-Y", "tls || (tcp.flags.syn == 1 && tcp.flags.ack == 0)",
+	args := []string{"-n", "-r", file, "-T", "json", "-J", "frame ip ipv6 tcp tls http socks proxy",
+		"-Y", "tls || (tcp.flags.syn == 1 && tcp.flags.ack == 0) || http.request.method == CONNECT || socks.port || proxy",
 		"-o", "tcp.reassemble_out_of_order:TRUE", "-o", "tcp.try_heuristic_first:TRUE"}
 	for _, p := range ports[:min(len(ports), maxPorts)] {
 		args = append(args, "-d", fmt.Sprintf("tcp.port==%d,tls", p))
@@ -86,6 +86,10 @@ func (s *streams) packet(layers *node) {
 		case "tcp":
 			tcp = k
 			x = s.of(k, src, dst, layers.kid("frame"))
+		case "http", "socks", "proxy":
+			if x != nil {
+				x.before(k)
+			}
 		case "openvpn", "tds":
 			x = nil // TLS in packets of its own, not in the stream
 		case "tls":
