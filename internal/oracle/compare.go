@@ -39,6 +39,9 @@ const (
 	answerName = "server_hello"
 )
 
+// maxListed bounds the differences that are kept to be shown; all are counted.
+const maxListed = 20000
+
 // slack is how far the clocks of two readers of one file may differ: EVE counts
 // in microseconds.
 const slack = time.Millisecond
@@ -80,7 +83,7 @@ func (c *comparison) compare(file string, ours, theirs *told) {
 		}
 	}
 	for _, x := range ours.conns {
-		if x.tls && !x.matched && x.facts["client_random"] != "" {
+		if x.tls && !x.matched && x.facts["client_random"] != "" && len(c.only) < maxListed {
 			c.only = append(c.only, file+" "+describe(x))
 		}
 	}
@@ -179,7 +182,9 @@ func (c *comparison) judge(file string, o, t *conn, name, ours, theirs string) {
 	} else {
 		s.differ++
 	}
-	c.list = append(c.list, d)
+	if len(c.list) < maxListed {
+		c.list = append(c.list, d)
+	}
 }
 
 func describe(c *conn) string {

@@ -96,14 +96,18 @@ func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, 
 	if !o.suricata {
 		fmt.Fprintln(w, "\nSuricata was not asked")
 	}
-	stale(w, explained, files)
+	stale(w, o, explained, files)
 	return bad, ctx.Err()
 }
+
+// ahead is how many files per worker may wait for one that takes long.
+const ahead = 8
 
 // results works on several files at once and yields them in order.
 func results(ctx context.Context, o options, files []string) func(yield func(*result) bool) {
 	return func(yield func(*result) bool) {
-		slots := make(chan struct{}, max(o.workers, 1))
+		workers := max(o.workers, 1)
+		slots, room := make(chan struct{}, workers), make(chan struct{}, ahead*workers)
 		waiting := make([]chan *result, len(files))
 		for i := range waiting {
 			waiting[i] = make(chan *result, 1)
@@ -114,7 +118,12 @@ func results(ctx context.Context, o options, files []string) func(yield func(*re
 		defer cancel()
 		wg.Go(func() {
 			for i, file := range files {
-				slots <- struct{}{}
+				select {
+				case room <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+				slots <- struct{}{} // given back within programTime
 				wg.Go(func() {
 					waiting[i] <- ask(ctx, o, file)
 					<-slots
@@ -122,7 +131,13 @@ func results(ctx context.Context, o options, files []string) func(yield func(*re
 			}
 		})
 		for _, c := range waiting {
-			if !yield(<-c) {
+			select {
+			case r := <-c:
+				<-room
+				if !yield(r) {
+					return
+				}
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -177,9 +192,10 @@ func fileErrors(w io.Writer, o options, r *result) (bad int) {
 const stalePrefix = "explained, but it does not differ any more: "
 
 // stale tells of explanations that explain nothing in these files any more.
-func stale(w io.Writer, explained []explanation, files []string) {
+func stale(w io.Writer, o options, explained []explanation, files []string) {
 	for _, e := range explained {
-		if e.used == 0 && slices.ContainsFunc(files, e.names) {
+		asked := o.suricata || e.Oracle != "suricata"
+		if asked && e.used == 0 && slices.ContainsFunc(files, e.names) {
 			fmt.Fprintf(w, "\n%s%s in %q\n", stalePrefix, e.Field, e.File)
 		}
 	}
