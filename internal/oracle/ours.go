@@ -65,8 +65,10 @@ func (t *told) run(ctx context.Context, out io.Writer, name string, args ...stri
 	start := time.Now()
 	err := cmd.Run()
 	t.took = time.Since(start)
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		t.peak = usage.Maxrss << 10
+	if cmd.ProcessState != nil { // it was started
+		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			t.peak = usage.Maxrss << 10
+		}
 	}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -77,6 +77,7 @@ func TestStrangers(t *testing.T) {
 		says          []string
 	}{
 		{"tlsgate", tlsgate, false, []string{"empty.pcap: tlsgate", "text.pcap: tlsgate", "missing.pcap: tlsgate"}},
+		{"a program that is missing", filepath.Join(dir, "nothing"), true, []string{"good.pcapng: nothing: "}},
 		{"a program that fails", "false", true, []string{"good.pcapng: false: exit status 1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
