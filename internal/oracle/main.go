@@ -90,6 +90,9 @@ func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, 
 			comparisons[1].compare(r.file, r.ours, r.suricata)
 		}
 	}
+	if ctx.Err() != nil {
+		return bad, context.Cause(ctx)
+	}
 	for _, c := range comparisons {
 		bad += c.report(w)
 	}
@@ -97,7 +100,7 @@ func run(ctx context.Context, o options, files []string, w io.Writer) (bad int, 
 		fmt.Fprintln(w, "\nSuricata was not asked")
 	}
 	stale(w, o, explained, files)
-	return bad, ctx.Err()
+	return bad, nil
 }
 
 // ahead is how many files per worker may wait for one that takes long.
