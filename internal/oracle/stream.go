@@ -41,9 +41,11 @@ func (x *stream) layer(tls *node, from int) {
 		if record.key != "tls.record" {
 			continue
 		}
-		kind := record.kid("tls.record.content_type").text
+		// Where the file brings its keys, tshark tells what is inside; from
+		// outside it is the opaque type, and nothing else.
+		kind, opaque := record.kid("tls.record.opaque_type").text, true
 		if kind == "" {
-			kind = record.kid("tls.record.opaque_type").text
+			kind, opaque = record.kid("tls.record.content_type").text, false
 		}
 		if code, err := strconv.ParseUint(kind, 0, 8); err == nil {
 			if x.records[from] == nil {
@@ -53,6 +55,9 @@ func (x *stream) layer(tls *node, from int) {
 			if code == 20 {
 				x.changed[from] = true
 			}
+		}
+		if opaque {
+			continue
 		}
 		if record.kid("tls.handshake.type").text != "" { // an SSL 2.0 hello is a record itself
 			x.handshake(record, from)
