@@ -19,7 +19,9 @@ func (c *Conn[V]) supply(d Direction, p *packet.Parsed) {
 		c.state, c.Guessed = SynRecv, true
 		return
 	}
-	if c.state == SynSent && d == Reply && !s.seen {
+	// What is no answer to the SYN is a challenge (RFC 5961, Section 4.2), of an
+	// earlier connection on the ports: the answer is still to come.
+	if c.state == SynSent && d == Reply && !s.seen && between(p.Ack, peer.iss.Add(1), peer.end.Add(unseenFlight)) {
 		s.appear(p)
 		s.acked, s.floor = p.Seq, s.iss
 		c.state, c.Guessed = SynRecv, true
