@@ -47,6 +47,7 @@ const (
 	etherMPLSOther = 0x8848
 	etherPPPoE     = 0x8864
 	etherBackbone  = 0x88e7 // IEEE 802.1ah
+	etherMetadata  = 0x8909 // Cisco's, with a security group tag
 	etherBridged   = 0x6558 // Ethernet, in GRE
 	etherERSPAN    = 0x88be
 	etherERSPAN3   = 0x22eb
@@ -58,17 +59,19 @@ const (
 )
 
 const (
-	etherHeader   = 14
-	vlanHeader    = 4
-	sllHeader     = 16
-	sll2Header    = 20
-	loopHeader    = 4
-	pppoeHeader   = 6
-	mplsLabel     = 4
-	ipv4Header    = 20
-	ipv6Header    = 40
-	sllProtocol   = 14 // offset
-	etherProtocol = 12 // offset
+	etherHeader = 14
+	vlanHeader  = 4
+	sllHeader   = 16
+	sll2Header  = 20
+	loopHeader  = 4
+	pppoeHeader = 6
+
+	metadataHeader = 8 // version, length, option, value, EtherType
+	mplsLabel      = 4
+	ipv4Header     = 20
+	ipv6Header     = 40
+	sllProtocol    = 14 // offset
+	etherProtocol  = 12 // offset
 
 	// maxLayers bounds the headers before an IP packet. Provider bridges with
 	// an MPLS stack and a pseudowire in it come to about ten.
@@ -166,7 +169,16 @@ func inside(kind uint16, b []byte) (uint16, []byte) {
 		if len(b) < pppoeHeader || b[0] != 0x11 || b[1] != 0 {
 			return 0, nil
 		}
-		return etherPPP, b[pppoeHeader:]
+		length := int(binary.BigEndian.Uint16(b[4:])) // what follows is padding
+		if b = b[pppoeHeader:]; length > 0 && length < len(b) {
+			b = b[:length]
+		}
+		return etherPPP, b
+	case etherMetadata:
+		if len(b) < metadataHeader {
+			return 0, nil
+		}
+		return binary.BigEndian.Uint16(b[metadataHeader-2:]), b[metadataHeader:]
 	case etherPPP:
 		return pointToPoint(b)
 	case etherMPLS, etherMPLSOther:

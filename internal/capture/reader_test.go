@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,9 @@ func TestLinkTypes(t *testing.T) {
 		{"PPPoE without Ethernet", 51, append([]byte{0x11, 0, 0, 7, 0, 0, 0, 0x21}, four...), four},
 		{"PPPoE", 1, framed(t, ether(etherPPPoE), gopacket.Payload("\x11\x00\x00\x07\x00\x00\x00\x57"), gopacket.Payload(six)), six},
 		{"PPPoE in a VLAN", 1, framed(t, ether(layers.EthernetTypeDot1Q), vlan(etherPPPoE), gopacket.Payload("\x11\x00\x00\x07\x00\x00\x00\x21"), gopacket.Payload(four)), four},
+		{"PPPoE, padded", 1, framed(t, ether(etherPPPoE), gopacket.Payload([]byte{0x11, 0, 0, 7, 0, byte(len(four) + 2), 0, 0x21}), gopacket.Payload(append(slices.Clone(four), 0, 0, 0, 0, 0, 0))), four},
+		{"a security group tag", 1, framed(t, ether(etherMetadata), gopacket.Payload("\x01\x01\x00\x01\x00\x07\x08\x00"), gopacket.Payload(four)), four},
+		{"a security group tag, cut", 1, framed(t, ether(etherMetadata), gopacket.Payload("\x01\x01\x00\x01\x00\x07\x08")), nil},
 		{"MPLS", 1, framed(t, ether(etherMPLS), gopacket.Payload("\x00\x01\x01\x40"), gopacket.Payload(four)), four},
 		{"MPLS, three labels, IPv6", 1, framed(t, ether(etherMPLS), gopacket.Payload("\x00\x01\x00\x40\x00\x02\x00\x40\x00\x03\x01\x40"), gopacket.Payload(six)), six},
 		{"MPLS, a pseudowire", 1, framed(t, ether(etherMPLSOther), gopacket.Payload("\x00\x01\x01\x40\x00\x00\x00\x00"), gopacket.Payload(framed(t, ether(etherIPv4), gopacket.Payload(four)))), four},
