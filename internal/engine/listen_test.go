@@ -50,6 +50,8 @@ var preludes = []struct {
 	{name: "proxy", kind: via.Proxy, proxied: "192.0.2.1:1025", said: said("CPROXY TCP4 192.0.2.1 198.51.100.2 1025 443\r\n")},
 	{name: "proxy, then smtp", kind: via.SMTP, proxied: "192.0.2.1:1025",
 		said: said("CPROXY TCP4 192.0.2.1 198.51.100.2 1025 25\r\n", "S220 mail ESMTP\r\n", "CSTARTTLS\r\n", "S220 go\r\n")},
+	{name: "nntp", said: said("S200 news\r\n", "CCAPABILITIES\r\n", "S101 list\r\nSTARTTLS\r\n.\r\n", "CSTARTTLS\r\n", "S382 go\r\n")},
+	{name: "rdp", said: said("C\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00", "S\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x01\x00\x00\x00")},
 	{name: "garbage, then smtp", kind: via.SMTP, said: said("CGET / HTTP/1.0\r\n\r\n", "S220 mail ESMTP\r\n500 what\r\n", "CSTARTTLS\r\n", "S220 go\r\n")},
 }
 
@@ -231,6 +233,8 @@ func TestListeningEnds(t *testing.T) {
 		{"pop3", said("S+OK\r\n", "CPASS x\r\n", "S+OK\r\n"), true},
 		{"mysql", said("S\x16\x00\x00\x00\x0a5.5.5-10\x00............", "C\x20\x00\x00\x01\x85\xa6"), true},
 		{"http", said("CGET / HTTP/1.1\r\n\r\n", "SHTTP/1.1 200 OK\r\n"), true},
+		{"unknown, at length", slices.Repeat(said("Cone\r\n", "Stwo\r\n"), 40), true},
+		{"unknown, at first", slices.Repeat(said("Cone\r\n", "Stwo\r\n"), 10), false},
 		{"smtp", said("S220 x ESMTP\r\n", "CMAIL FROM:<>\r\n", "S250 ok\r\n"), false},
 		{"ftp", said("S220 FTP\r\n", "CPASS x\r\n", "S230 ok\r\n"), false},
 	} {
@@ -404,7 +408,7 @@ func TestContains(t *testing.T) {
 		}
 	}
 	// Once the search is over, without a find, the next rule decides.
-	for name, turns := range map[string][]turn{"tls12": tls12, "tls13": tls13, "text": said("C"+long, "S"+long)} {
+	for name, turns := range map[string][]turn{"tls12": tls12, "tls13": tls13, "text": said("C"+long, "S"+long, "Cmore")} {
 		l := newLab(t, config(), on(tlsrules.Reset, "amazinggrace"))
 		k := l.link4()
 		k.play(turns, strategies["mss"])

@@ -55,7 +55,7 @@ func TestServerFirst(t *testing.T) {
 	}
 	l := newLab(t, config(), named("api.bank.example"))
 	k := l.link4()
-	k.play([]turn{{reply, []byte("RFB 003.008\n")}, {original, []byte("RFB 003.008\n")}, {reply, banner}}, strategies["mss"])
+	k.play([]turn{{reply, []byte("SSH-2.0-x\r\n")}, {original, []byte("SSH-2.0-y\r\n")}, {reply, banner}}, strategies["mss"])
 	if k.mark != l.marks.Accepted(5) {
 		t.Errorf("banner and answer: mark %#x", k.mark)
 	}

@@ -268,7 +268,7 @@ func speaks(t *tlswire.Conn) tlswire.Protocol {
 // direct notes that TLS began with the first byte, unless it was seen to begin
 // otherwise, or its beginning was not seen.
 func (e *Engine) direct(c *conntrack.Conn[flow]) {
-	if facts := &c.Value.ins.facts; facts.Via == 0 && !c.Midstream {
+	if facts := &c.Value.ins.facts; facts.Via == 0 && !c.Midstream && c.Value.via == nil {
 		facts.Via.Add(via.Direct)
 	}
 }

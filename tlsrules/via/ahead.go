@@ -29,10 +29,10 @@ func (c *Conn) twofold() bool { return c.ahead.partial || c.ahead.found }
 // what came early.
 func (c *Conn) discards() bool {
 	switch c.asked {
-	case SMTP, IMAP, POP3, FTP, XMPP, LDAP, Postgres:
-		return true
+	case MySQL, Connect, SOCKS, Proxy:
+		return false
 	}
-	return false
+	return true
 }
 
 // A window looks for ClientHellos in a client's TLS, behind its beginning.

@@ -637,6 +637,34 @@ var dialogues = []struct {
 		= clear
 		C: SSH-2.0-y
 		= over`},
+	{"ssh to a server of something else", 0, `
+		C: SSH-2.0-x
+		= clear
+		S: hello
+		= over`},
+	{"unknown, then TLS in its second turn", 0, `
+		S: 200 news
+		= clear
+		C: CAPABILITIES
+		S: 101 list
+		C: STARTTLS
+		S: 382 go
+		C* hello
+		S* answer`},
+	{"unknown, the client first, binary, then TLS", 0, `
+		C< "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
+		= clear
+		S< "\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x01\x00\x00\x00"
+		C* hello
+		S* answer`},
+	{"unknown, an early hello in two halves", 0, `
+		S: 200 news
+		= clear
+		C: STARTTLS
+		C< "\x16\x03\x01\x00\x2d\x01"
+		= tls
+		S: 382 go
+		= twofold`},
 	{"unknown, the server first, then TLS", Direct, `
 		S: hello
 		= clear

@@ -20,11 +20,14 @@ var openings = [2][]struct {
 		{"\x00\x00\x00\x08\x04\xd2\x16\x2f", postgres}, // SSLRequest
 		{"\x00\x00\x00\x08\x04\xd2\x16\x30", postgres}, // GSSENCRequest
 		{"\x04\x01", socks4}, {"\x04\x02", socks4},
+		{"GET ", plain}, {"POST ", plain}, {"HEAD ", plain}, {"PUT ", plain}, {"DELETE ", plain},
+		{"PATCH ", plain}, {"OPTIONS ", plain}, {"TRACE ", plain}, {"PRI * HTTP/2", plain}, {"SSH-", plain},
 	},
 	tlswire.Server: {
 		{"220 ", mail}, {"220-", mail}, {"120 ", mail}, {"120-", mail},
 		{"* OK", imap}, {"* PREAUTH", imap}, {"* BYE", imap},
 		{"+OK", pop3},
+		{"HTTP/1.", plain}, {"SSH-", plain},
 	},
 }
 
@@ -92,7 +95,12 @@ func (c *Conn) open(from tlswire.Side, b []byte) (n int, st Status) {
 		}
 		s.n++
 		n++
-		if p != opening {
+		switch p {
+		case opening:
+		case plain:
+			c.inClear = true
+			return n, c.stranger(from)
+		default:
 			c.enter(p)
 			k, st := c.read(from, b[n:])
 			return n + k, st
@@ -105,7 +113,7 @@ func (c *Conn) open(from tlswire.Side, b []byte) (n int, st Status) {
 func (c *Conn) stranger(from tlswire.Side) Status {
 	switch {
 	case c.proto == clientSpoke:
-		return Over
+		return c.unfamiliar()
 	case c.proto != opening: // half a PROXY header is there
 		return c.lose()
 	case from == tlswire.Client:
@@ -114,6 +122,26 @@ func (c *Conn) stranger(from tlswire.Side) Status {
 		c.proto = serverSpoke
 	}
 	return Clear
+}
+
+// unfamiliar notes that neither side begins as anything that is known here. Many
+// protocols come to TLS in their first few turns; those that never do are left
+// alone at once.
+func (c *Conn) unfamiliar() Status {
+	if c.inClear {
+		return Over
+	}
+	c.proto, c.unheard, c.turns = unknown, 0, 0
+	return NeedMore
+}
+
+// readUnknown consumes bytes of a dialogue that nothing is known of.
+func (c *Conn) readUnknown(from tlswire.Side, b []byte) (n int, st Status) {
+	n, st = c.readLine(from, b)
+	if c.unheard += uint32(n); c.unheard > maxUnknown || c.turns > maxTurns {
+		return n, Over
+	}
+	return n, st
 }
 
 // enter begins the dialogue of a protocol.

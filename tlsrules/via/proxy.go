@@ -17,7 +17,7 @@ const maxProxy1 = 107
 func (c *Conn) unwrapped() Status {
 	s := &c.sides[tlswire.Client]
 	s.n, s.step, s.look = 0, 0, true
-	c.proto, c.asked = opening, 0
+	c.proto, c.asked, c.inClear = opening, 0, false
 	if !c.lead(Proxy) {
 		return TooDeep
 	}

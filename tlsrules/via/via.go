@@ -36,13 +36,18 @@ const (
 	// maxUnheard is more than a client can say to a server that greets before
 	// it reads: its window is full long before.
 	maxUnheard = 1 << 20
+	// maxTurns and maxUnknown bound how long TLS is waited for in a dialogue
+	// that nothing is known of: answers of the server, and bytes of both sides.
+	maxTurns   = 16
+	maxUnknown = 64 << 10
 )
 
 // A Conn watches one connection. The zero Conn is ready for use; it allocates
 // only for the name of a tunnel's target, and is not safe for concurrent use.
 type Conn struct {
 	// Kinds is all that came before TLS, once it has begun on a side, and Kind
-	// the last of it: of a STARTTLS in a tunnel, the STARTTLS.
+	// the last of it: of a STARTTLS in a tunnel, the STARTTLS. Both are zero
+	// where nothing is known of what was said.
 	Kinds Kinds
 	Kind  Kind
 	// Tunnel is where the innermost CONNECT or SOCKS request leads to.
@@ -51,7 +56,9 @@ type Conn struct {
 	Proxied Proxied
 
 	proto    protocol
-	unheard  uint32 // bytes of the client's before its server says anything
+	unheard  uint32 // bytes that were said, where only so many are listened to
+	turns    uint16 // answers of the server
+	inClear  bool   // one of the sides speaks what goes on in clear
 	asked    Kind   // for what this dialogue asked, or would; zero for none
 	outer    Kind   // what leads to this dialogue; zero for nothing
 	led      Kinds  // all that leads to it
@@ -110,7 +117,10 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 		s.begun, s.look = true, true
 	}
 	if from == tlswire.Server && len(b) > 0 && !c.sides[tlswire.Client].tls {
-		c.answered = true
+		if !c.answered {
+			c.answered = true
+			c.turns++
+		}
 		c.Turn()
 	}
 	tell := NeedMore
@@ -204,7 +214,7 @@ func (s *side) peek(b []byte) (n int, p tlswire.Protocol) {
 func (c *Conn) begin(from tlswire.Side) {
 	c.sides[from].tls = true
 	c.sides[from.Other()].look = true
-	if c.Kind != 0 {
+	if c.Kind != 0 || c.proto == unknown && c.outer == 0 { // by what, is not known
 		return
 	}
 	switch {
@@ -252,6 +262,7 @@ const (
 	opening      protocol = iota // not known yet
 	clientSpoke                  // the client said something unknown, its server nothing yet
 	serverSpoke                  // the server said something unknown, the client nothing yet
+	unknown                      // both said something unknown
 	known                        // and those below are
 	generic                      // not understood any more
 	mail                         // SMTP or FTP: they greet alike
@@ -266,6 +277,7 @@ const (
 	socks5                       //
 	proxyHeader1                 // of the client; the server says nothing before it
 	proxyHeader2                 //
+	plain                        // never in proto: HTTP or SSH, which go on in clear
 	ended                        // nothing more is to be told
 )
 
@@ -297,8 +309,13 @@ func (c *Conn) read(from tlswire.Side, b []byte) (n int, st Status) {
 		return n, st
 	case serverSpoke:
 		if from == tlswire.Client { // and does not begin TLS
-			return min(1, len(b)), Over
+			if c.unfamiliar() == Over {
+				return min(1, len(b)), Over
+			}
+			return c.readUnknown(from, b)
 		}
+	case unknown:
+		return c.readUnknown(from, b)
 	case proxyHeader1, proxyHeader2:
 		if from == tlswire.Server {
 			return c.open(from, b)
@@ -346,7 +363,7 @@ func (c *Conn) tunnel(kind Kind) Status {
 		// What the client has said already cannot be understood any more.
 		return c.lose()
 	}
-	c.proto = opening
+	c.proto, c.inClear = opening, false
 	for i := range c.sides {
 		s := &c.sides[i]
 		s.n, s.step, s.cr = 0, 0, false
