@@ -147,7 +147,7 @@ func (e *Engine) aside(c *conntrack.Conn[flow], from tlswire.Side, b []byte) {
 	switch {
 	case v == nil || v.Began(from.Other()):
 	case from == tlswire.Client:
-		if v.Ahead(b, f.ins.tls.Between(from)) && f.phase == reading {
+		if v.Ahead(b, f.ins.tls.Between(from)) && f.phase == reading && !e.doubtful(c) {
 			e.ambiguous(c, tlsrules.ReasonEarlyTLS, earlyText)
 		}
 	default:
