@@ -1,5 +1,7 @@
 package via
 
+import "tlsgate/tlsrules/tlswire"
+
 // A client that speaks TLS before its server has agreed to may be read in two
 // ways: there are servers that take what came early for TLS, and servers that throw
 // away as much of it as they had read, as RFC 3207, Section 5 would have it. The
@@ -35,7 +37,30 @@ func (c *Conn) discards() bool {
 	return true
 }
 
-// A window looks for ClientHellos in a client's TLS, behind its beginning.
+// maxAsking is more than a server reads at once.
+const maxAsking = 64 << 10
+
+// ask notes that the client has asked for TLS. What it says before its server
+// agrees, the server may throw away, and go on in the middle of it.
+func (c *Conn) ask() { c.asking = maxAsking }
+
+// hides takes bytes of a side that were taken for clear text, and says up to where
+// there is the beginning of a hello in them, which a server could read all the
+// same; 0 for none.
+func (c *Conn) hides(from tlswire.Side, b []byte) int {
+	if from != tlswire.Client || c.asking == 0 || !c.discards() {
+		return 0
+	}
+	for i, v := range b[:min(len(b), int(c.asking))] {
+		if c.text.take(v); c.text.found {
+			return i + 1
+		}
+	}
+	c.asking = max(0, c.asking-int32(len(b)))
+	return 0
+}
+
+// A window looks for ClientHellos behind the beginning of what a client says.
 type window struct {
 	last    uint64 // bytes
 	count   uint8

@@ -35,6 +35,7 @@ func (c *Conn) readPostgres(from tlswire.Side, b []byte) (int, Status) {
 	length := uint32(uint16Of(s.buf[:]))<<16 | uint32(uint16Of(s.buf[2:]))
 	c.message(from, 0)
 	if length == 8 && (code == postgresSSL || code == postgresGSS) {
+		c.ask()
 		return n, NeedMore
 	}
 	s.step = 1

@@ -117,7 +117,7 @@ func (c *Conn) readLDAP(from tlswire.Side, b []byte) (n int, st Status) {
 			n += k
 		}
 		if from == tlswire.Client {
-			st = ldapRequest(s.buf[:s.n])
+			st = c.ldapRequest(s.buf[:s.n])
 		}
 		c.message(from, total-uint64(want))
 		return n, st
@@ -126,7 +126,7 @@ func (c *Conn) readLDAP(from tlswire.Side, b []byte) (n int, st Status) {
 
 // ldapRequest says what a request is worth: before TLS a client may look at what
 // its server offers.
-func ldapRequest(b []byte) Status {
+func (c *Conn) ldapRequest(b []byte) Status {
 	tag, body, _ := operation(b)
 	switch tag {
 	case ldapUnbind, ldapAbandon:
@@ -137,6 +137,7 @@ func ldapRequest(b []byte) Status {
 		}
 	case ldapExtended:
 		if bytes.Contains(b, startTLS) {
+			c.ask()
 			return NeedMore
 		}
 	}

@@ -98,7 +98,7 @@ func (c *Conn) line(from tlswire.Side, line []byte) Status {
 		return c.pop3Reply(line)
 	case xmpp:
 		if client {
-			return xmppSaid(line)
+			return c.xmppSaid(line)
 		}
 		return xmppAnswered(line)
 	case httpConnect:

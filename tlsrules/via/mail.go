@@ -47,11 +47,17 @@ func (c *Conn) mailCommand(line []byte) Status {
 		switch string(mechanism) {
 		case "TLS", "SSL", "TLS-C", "TLS-P":
 			c.asked = FTP
+			c.ask()
 			return NeedMore
 		}
 		return Clear
-	case "STARTTLS", "EHLO", "HELO", "LHLO":
+	case "EHLO", "HELO", "LHLO":
 		c.asked = SMTP
+	}
+	if bytes.HasPrefix(command, []byte("STARTTLS")) {
+		c.asked = SMTP
+		c.ask()
+		return NeedMore
 	}
 	return before(beforeSMTP, command)
 }
@@ -89,6 +95,9 @@ func (c *Conn) imapCommand(line []byte) Status {
 	var word [16]byte
 	_, rest := field(line, &word)
 	command, _ := field(rest, &word)
+	if string(command) == "STARTTLS" {
+		c.ask()
+	}
 	return before(beforeIMAP, command)
 }
 
@@ -129,6 +138,9 @@ type popState struct {
 func (c *Conn) pop3Command(line []byte) Status {
 	var word [16]byte
 	command, _ := field(line, &word)
+	if string(command) == "STLS" {
+		c.ask()
+	}
 	switch string(command) {
 	case "PASS", "APOP", "AUTH":
 		c.pop.login = true

@@ -170,6 +170,9 @@ func duel(m *mailServer, next func(n int) int) (lost bool, story []string) {
 		m.stream = append(m.stream, word...)
 		if next(3) > 0 {
 			n := 1 + next(400)
+			if i := bytes.Index(m.stream[m.seen:], []byte(evil)); i > 0 && next(2) == 0 {
+				n = i // the rest comes while it answers
+			}
 			answer := m.read(n)
 			story = append(story, fmt.Sprintf("S reads %d: %q", n, answer))
 			if !hear(server, []byte(answer)) {

@@ -28,8 +28,8 @@ const (
 	socksBind    = 2
 )
 
-// ask notes a request.
-func (c *Conn) ask(command byte, t Target) Status {
+// request notes a request.
+func (c *Conn) request(command byte, t Target) Status {
 	c.Tunnel = t
 	c.sides[tlswire.Client].step = socksDone
 	switch command {
@@ -94,7 +94,7 @@ func (c *Conn) readSOCKS4(from tlswire.Side, b []byte) (n int, st Status) {
 		}
 		command := s.buf[1]
 		c.message(from, 0)
-		return end + 1, c.ask(command, t)
+		return end + 1, c.request(command, t)
 	case socksName:
 		end := bytes.IndexByte(b, 0)
 		name := b
@@ -108,7 +108,7 @@ func (c *Conn) readSOCKS4(from tlswire.Side, b []byte) (n int, st Status) {
 		t := Target{Host: string(s.buf[8:min(int(s.n), 8+maxHost)]), Port: uint16Of(s.buf[2:])}
 		command := s.buf[1]
 		c.message(from, 0)
-		return end + 1, c.ask(command, t)
+		return end + 1, c.request(command, t)
 	}
 	return c.socksAhead(b)
 }
@@ -163,7 +163,7 @@ func (c *Conn) readSOCKS5(from tlswire.Side, b []byte) (int, Status) {
 		}
 		command := s.buf[1]
 		c.message(from, 0)
-		return n, c.ask(command, t)
+		return n, c.request(command, t)
 	}
 	return c.socksAhead(b)
 }

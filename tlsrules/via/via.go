@@ -67,11 +67,13 @@ type Conn struct {
 	answered bool // the server has spoken since the client did, in clear
 	early    bool // the client went on before its tunnel was there
 
-	sides [2]side
-	ahead window
-	pop   popState
-	http  httpState
-	socks socksState
+	sides  [2]side
+	ahead  window // of TLS
+	text   window // of clear text
+	asking int32  // bytes of the client's that its server may not have read when it agrees
+	pop    popState
+	http   httpState
+	socks  socksState
 }
 
 // A side is the reading state of one direction.
@@ -152,10 +154,12 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 			c.answered = false
 		}
 		var k int
+		hidden := 0 // up to where a hello stands in it
 		switch {
 		case s.headLen > 0: // none of it may be left for the next call
 			upTo := min(int(s.headLen), bits.TrailingZeros16(s.turns))
 			k, st = c.read(from, s.head[:upTo])
+			hidden = c.hides(from, s.head[:k])
 			s.headLen = uint8(copy(s.head[:], s.head[k:s.headLen]))
 			s.turns >>= k
 			if s.turns&1 != 0 {
@@ -163,9 +167,16 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 			}
 		case n < len(b) && tell == NeedMore:
 			k, st = c.read(from, b[n:])
+			hidden = c.hides(from, b[n:n+k])
 			n += k
+			if 0 < hidden && hidden < k {
+				n, st = n-k+hidden, NeedMore
+			}
 		default:
 			return n, tell
+		}
+		if hidden > 0 && st != Over {
+			st = Twofold
 		}
 		switch st {
 		case NeedMore:

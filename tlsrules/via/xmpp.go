@@ -7,8 +7,11 @@ import "bytes"
 var xmppInClear = []string{"<auth", "<iq", "<message", "<presence", "<handshake", "<response"}
 
 // xmppSaid takes a tag of the client.
-func xmppSaid(tag []byte) Status {
+func (c *Conn) xmppSaid(tag []byte) Status {
 	tag = bytes.TrimLeft(tag, " \t")
+	if bytes.Contains(tag, []byte("starttls")) {
+		c.ask()
+	}
 	for _, name := range xmppInClear {
 		if bytes.HasPrefix(tag, []byte(name)) {
 			return Clear
