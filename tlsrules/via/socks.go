@@ -7,8 +7,7 @@ import (
 )
 
 type socksState struct {
-	replies uint8  // to come before the tunnel is there
-	port    uint16 // of SOCKS4A, while its name comes
+	replies uint8 // to come before the tunnel is there
 }
 
 // Steps of a SOCKS dialogue.

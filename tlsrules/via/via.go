@@ -95,7 +95,9 @@ type side struct {
 func (c *Conn) Reset() { *c = Conn{} }
 
 // Speaks reports whether a dialogue was recognised in which TLS may begin later.
-func (c *Conn) Speaks() bool { return c.proto > known || c.depth > 0 }
+func (c *Conn) Speaks() bool {
+	return c.proto != ended && (c.proto > known || c.depth > 0)
+}
 
 // Began reports whether a side has begun to speak TLS.
 func (c *Conn) Began(from tlswire.Side) bool { return c.sides[from].tls }
@@ -131,53 +133,20 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 			if tell != NeedMore { // what is left will be looked at with what follows
 				return n, tell
 			}
-			k, p := s.peek(b[n:])
+			k, st, sure := c.lookAt(from, b[n:])
 			n += k
-			switch p {
-			case 0:
-				return n, NeedMore
-			case tlswire.ProtocolTLS, tlswire.ProtocolSSLv2:
-				if s.turns != 0 && c.discards() { // begun before its server spoke
-					c.proto = ended
-					return n, Twofold
-				}
-				c.begin(from)
-				return n, TLS
+			if !sure || st != NeedMore {
+				return n, st
 			}
-			s.look = false
 		}
 		if from == tlswire.Server && c.twofold() {
-			c.proto = ended
-			return n, Twofold
+			return n, c.end(Twofold)
 		}
-		if from == tlswire.Client && (s.headLen > 0 || n < len(b)) {
-			c.answered = false
-		}
-		var k int
-		hidden := 0 // up to where a hello stands in it
-		switch {
-		case s.headLen > 0: // none of it may be left for the next call
-			upTo := min(int(s.headLen), bits.TrailingZeros16(s.turns))
-			k, st = c.read(from, s.head[:upTo])
-			hidden = c.hides(from, s.head[:k])
-			s.headLen = uint8(copy(s.head[:], s.head[k:s.headLen]))
-			s.turns >>= k
-			if s.turns&1 != 0 {
-				s.turns, s.look = s.turns&^1, true
-			}
-		case n < len(b) && tell == NeedMore:
-			k, st = c.read(from, b[n:])
-			hidden = c.hides(from, b[n:n+k])
-			n += k
-			if 0 < hidden && hidden < k {
-				n, st = n-k+hidden, NeedMore
-			}
-		default:
+		if s.headLen == 0 && (n == len(b) || tell != NeedMore) {
 			return n, tell
 		}
-		if hidden > 0 && st != Over {
-			st = Twofold
-		}
+		k, st := c.step(from, b[n:])
+		n += k
 		switch st {
 		case NeedMore:
 		case Clear:
@@ -185,10 +154,62 @@ func (c *Conn) Consume(from tlswire.Side, b []byte) (n int, st Status) {
 				c.clear, tell = true, Clear
 			}
 		default:
-			c.clear, c.proto = true, ended
-			return n, st
+			return n, c.end(st)
 		}
 	}
+}
+
+// end ends the watch.
+func (c *Conn) end(st Status) Status {
+	c.clear, c.proto = true, ended
+	return st
+}
+
+// lookAt looks whether a side begins TLS. It is not sure before there are more
+// bytes.
+func (c *Conn) lookAt(from tlswire.Side, b []byte) (n int, st Status, sure bool) {
+	s := &c.sides[from]
+	n, p := s.peek(b)
+	switch {
+	case p == 0:
+		return n, NeedMore, false
+	case p != tlswire.ProtocolTLS && p != tlswire.ProtocolSSLv2:
+		s.look = false
+		return n, NeedMore, true
+	case s.turns != 0 && c.discards(): // begun before its server spoke
+		return n, c.end(Twofold), true
+	}
+	c.begin(from)
+	return n, TLS, true
+}
+
+// step reads bytes that are no TLS, first those that were looked at: none of them
+// may be left for the next call. It returns how many of b it has read.
+func (c *Conn) step(from tlswire.Side, b []byte) (n int, st Status) {
+	s := &c.sides[from]
+	if from == tlswire.Client {
+		c.answered = false
+	}
+	hidden := 0 // up to where a hello stands in them
+	if s.headLen > 0 {
+		k := min(int(s.headLen), bits.TrailingZeros16(s.turns))
+		k, st = c.read(from, s.head[:k])
+		hidden = c.hides(from, s.head[:k])
+		s.headLen = uint8(copy(s.head[:], s.head[k:s.headLen]))
+		s.turns >>= k
+		if s.turns&1 != 0 {
+			s.turns, s.look = s.turns&^1, true
+		}
+	} else {
+		n, st = c.read(from, b)
+		if hidden = c.hides(from, b[:n]); 0 < hidden && hidden < n {
+			n, st = hidden, NeedMore
+		}
+	}
+	if hidden > 0 && st != Over {
+		st = Twofold
+	}
+	return n, st
 }
 
 // Turn says that the client's next byte may begin TLS, whatever it said before:
@@ -264,88 +285,6 @@ func (c *Conn) message(from tlswire.Side, skip uint64) {
 	if skip == 0 {
 		c.boundary(from)
 	}
-}
-
-// A protocol is what the dialogue at hand is in.
-type protocol uint8
-
-const (
-	opening      protocol = iota // not known yet
-	clientSpoke                  // the client said something unknown, its server nothing yet
-	serverSpoke                  // the server said something unknown, the client nothing yet
-	unknown                      // both said something unknown
-	known                        // and those below are
-	generic                      // not understood any more
-	mail                         // SMTP or FTP: they greet alike
-	imap                         //
-	pop3                         //
-	xmpp                         //
-	ldap                         //
-	postgres                     //
-	mysql                        //
-	httpConnect                  //
-	socks4                       //
-	socks5                       //
-	proxyHeader1                 // of the client; the server says nothing before it
-	proxyHeader2                 //
-	plain                        // never in proto: HTTP or SSH, which go on in clear
-	ended                        // nothing more is to be told
-)
-
-// read consumes bytes of the protocol at hand, up to the end of a message.
-func (c *Conn) read(from tlswire.Side, b []byte) (n int, st Status) {
-	s := &c.sides[from]
-	if s.skip > 0 {
-		n = int(min(s.skip, uint64(len(b))))
-		if s.skip -= uint64(n); s.skip > 0 {
-			return n, NeedMore
-		}
-		if c.proto == proxyHeader2 && from == tlswire.Client {
-			return n, c.unwrapped()
-		}
-		c.boundary(from)
-		return n, NeedMore
-	}
-	switch c.proto {
-	case opening:
-		return c.open(from, b)
-	case clientSpoke:
-		if from == tlswire.Server {
-			return c.open(from, b)
-		}
-		n, st = c.readLine(from, b)
-		if c.unheard += uint32(n); c.unheard > maxUnheard {
-			return n, Over
-		}
-		return n, st
-	case serverSpoke:
-		if from == tlswire.Client { // and does not begin TLS
-			if c.unfamiliar() == Over {
-				return min(1, len(b)), Over
-			}
-			return c.readUnknown(from, b)
-		}
-	case unknown:
-		return c.readUnknown(from, b)
-	case proxyHeader1, proxyHeader2:
-		if from == tlswire.Server {
-			return c.open(from, b)
-		}
-		if c.proto == proxyHeader2 {
-			return c.readProxy2(b)
-		}
-	case ldap:
-		return c.readLDAP(from, b)
-	case postgres:
-		return c.readPostgres(from, b)
-	case mysql:
-		return c.readMySQL(from, b)
-	case socks4:
-		return c.readSOCKS4(from, b)
-	case socks5:
-		return c.readSOCKS5(from, b)
-	}
-	return c.readLine(from, b)
 }
 
 // lose gives up understanding the dialogue: it is watched on, line by line and
