@@ -10,7 +10,7 @@ import (
 type difference struct {
 	oracle, file, conn, field string
 	ours, theirs              string
-	facts                     map[string]string // of ours
+	facts, theirFacts         map[string]string // of the connection
 	explained                 *explanation
 }
 
@@ -173,7 +173,7 @@ func (c *comparison) judge(file string, o, t *conn, name, ours, theirs string) {
 		s.agree++
 		return
 	}
-	d := difference{oracle: c.oracle, file: file, conn: describe(t), field: name, ours: ours, theirs: theirs, facts: o.facts}
+	d := difference{oracle: c.oracle, file: file, conn: describe(t), field: name, ours: ours, theirs: theirs, facts: o.facts, theirFacts: t.facts}
 	i := slices.IndexFunc(c.list0, func(e explanation) bool { return e.matches(&d) })
 	if i >= 0 {
 		c.list0[i].used++

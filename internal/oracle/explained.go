@@ -11,15 +11,16 @@ import (
 )
 
 // explanation says why we are right, or why nobody is wrong, where an oracle
-// tells something else. Empty patterns match everything; they are those of
-// path.Match, over the whole text.
+// tells something else. Patterns are those of path.Match, over the whole text, and
+// a|b for several; one that is left out matches everything, - the empty text.
 type explanation struct {
 	Oracle string `toml:"oracle"`
 	Field  string `toml:"field"`
 	File   string `toml:"file"`
 	Ours   string `toml:"ours"`
 	Theirs string `toml:"theirs"`
-	// When are patterns for other facts of ours of the same connection.
+	// When are patterns for other facts of ours of the same connection, or with
+	// "theirs." before the name of the oracle's.
 	When map[string]string `toml:"when"`
 	// OneMore: of one type of record we count one more.
 	OneMore bool   `toml:"one_more"`
@@ -54,7 +55,11 @@ func readExplanations(file string) ([]explanation, error) {
 
 func (e *explanation) matches(d *difference) bool {
 	for name, pattern := range e.When {
-		if !fits(pattern, d.facts[name]) {
+		fact := d.facts[name]
+		if name, ok := strings.CutPrefix(name, "theirs."); ok {
+			fact = d.theirFacts[name]
+		}
+		if !fits(pattern, fact) {
 			return false
 		}
 	}
@@ -70,15 +75,23 @@ func fits(pattern, s string) bool {
 	if pattern == "" {
 		return true
 	}
-	ok, _ := path.Match(slashless(pattern), slashless(s))
-	return ok
+	for p := range strings.SplitSeq(pattern, "|") {
+		if p == "-" && s == "" {
+			return true
+		}
+		if ok, _ := path.Match(slashless(p), slashless(s)); ok {
+			return true
+		}
+	}
+	return false
 }
 
+// slashless puts a byte that no pattern has in place of slashes.
 func slashless(s string) string {
 	b := []byte(s)
 	for i := range b {
 		if b[i] == '/' {
-			b[i] = '|'
+			b[i] = 0
 		}
 	}
 	return string(b)

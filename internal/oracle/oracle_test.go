@@ -3,11 +3,13 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +21,33 @@ var update = flag.Bool("update", false, "write the expected events of testdata/c
 
 const captures = "../../testdata/captures"
 
+// built is the program, built once for all tests in a folder that TestMain
+// makes and removes.
+var (
+	built  = sync.OnceValues(build)
+	folder string
+)
+
+func build() (string, error) {
+	tlsgate := filepath.Join(folder, "tlsgate")
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", tlsgate, "../../cmd/tlsgate").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return tlsgate, nil
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if folder, err = os.MkdirTemp("", "tlsgate-oracle-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(folder)
+	os.Exit(code)
+}
+
 // all returns the committed captures, and the program built to read them.
 func all(t *testing.T) (files []string, tlsgate string) {
 	t.Helper()
@@ -26,10 +55,8 @@ func all(t *testing.T) (files []string, tlsgate string) {
 	if err != nil || len(files) < 100 {
 		t.Fatalf("%d captures in %s, %v; want more than 100", len(files), captures, err)
 	}
-	tlsgate = filepath.Join(t.TempDir(), "tlsgate")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", tlsgate, "../../cmd/tlsgate")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if tlsgate, err = built(); err != nil {
+		t.Fatal(err)
 	}
 	return files, tlsgate
 }

@@ -166,6 +166,9 @@ func (c *collector) merge(tls, flow map[string]any) (*conn, error) {
 	}
 	x.start, x.last = eveTime(at(flow, "flow.start")), eveTime(at(flow, "flow.end"))
 	x.via, _ = at(tls, "tlsgate.via").(string)
+	for _, name := range []string{"reason", "midstream", "cut"} { // for explanations
+		x.facts[name] = text(at(flow, "tlsgate."+name))
+	}
 	for i := range fields {
 		f := &fields[i]
 		from := tls

@@ -95,7 +95,7 @@ func TestEnds(t *testing.T) {
 }
 
 func TestExplanation(t *testing.T) {
-	d := &difference{oracle: "tshark", file: "a/b/x-y.pcapng", field: "alerts", ours: "", theirs: "client:fatal:unknown_ca"}
+	d := &difference{facts: map[string]string{"retry": "true"}, theirFacts: map[string]string{"version": "0x7F12"}, oracle: "tshark", file: "a/b/x-y.pcapng", field: "alerts", ours: "", theirs: "client:fatal:unknown_ca"}
 	for _, tt := range []struct {
 		name string
 		e    explanation
@@ -106,7 +106,14 @@ func TestExplanation(t *testing.T) {
 		{"file", explanation{Field: "alerts", File: "x-*"}, true},
 		{"another file", explanation{Field: "alerts", File: "y-*"}, false},
 		{"values", explanation{Field: "alerts", Theirs: "client:*"}, true},
+		{"nothing", explanation{Field: "alerts", Ours: "-"}, true},
+		{"nothing that is something", explanation{Field: "alerts", Theirs: "-"}, false},
+		{"one of two", explanation{Field: "sni|alerts"}, true},
+		{"a slash", explanation{Field: "alerts", File: "x-*.pcapng", Theirs: "client*ca"}, true},
 		{"other values", explanation{Field: "alerts", Ours: "client:*"}, false},
+		{"another fact of ours", explanation{Field: "alerts", When: map[string]string{"retry": "true"}}, true},
+		{"another fact of theirs", explanation{Field: "alerts", When: map[string]string{"theirs.version": "0x7F1[0-5]"}}, true},
+		{"a fact that is not so", explanation{Field: "alerts", When: map[string]string{"theirs.retry": "true"}}, false},
 		{"oracle", explanation{Field: "alerts", Oracle: "suricata"}, false},
 	} {
 		if got := tt.e.matches(d); got != tt.want {
