@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,7 +96,10 @@ func (x *stream) clientHello(h *node) {
 	}
 }
 
-func ofSSLv2(s string) bool { return len(s) > 5 }
+func ofSSLv2(s string) bool {
+	n, _ := strconv.Atoi(s)
+	return n > math.MaxUint16
+}
 
 const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 
@@ -148,7 +152,9 @@ func (x *stream) serverHello(h *node, draftRetry bool) {
 	if _, ok := x.conn.facts["retry"]; !ok {
 		x.set("retry", "")
 	}
-	x.agree([2]bool{ext["23"] != nil, ext["22"] != nil})
+	if _, ok := x.conn.facts["extensions"]; ok {
+		x.agree([2]bool{ext["23"] != nil, ext["22"] != nil})
+	}
 }
 
 func (x *stream) agree(selected [2]bool) {
