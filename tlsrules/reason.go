@@ -72,3 +72,14 @@ func (r Reason) String() string {
 	}
 	return "invalid"
 }
+
+// Reasons returns the names of all reasons.
+func Reasons() []string {
+	names := make([]string, 0, len(reasonNames))
+	for r, name := range reasonNames {
+		if name != "" && r != int(reasonRequire) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

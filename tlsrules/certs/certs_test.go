@@ -141,3 +141,19 @@ func TestFingerprint(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestAttributeType(t *testing.T) {
+	for _, tt := range []struct{ abbreviation, oid string }{{"CN", "2.5.4.3"}, {"o", "2.5.4.10"}, {"DC", "0.9.2342.19200300.100.1.25"}, {"XX", ""}, {"", ""}} {
+		if oid, ok := AttributeType(tt.abbreviation); oid != tt.oid || ok != (oid != "") {
+			t.Errorf("%s: got %q, %t", tt.abbreviation, oid, ok)
+		}
+	}
+	seen := map[string]bool{}
+	for _, abbreviation := range []string{"CN", "surname", "serialNumber", "C", "L", "ST", "O", "OU", "title", "name", "uid", "DC", "Email"} {
+		oid, ok := AttributeType(abbreviation)
+		if !ok || seen[oid] {
+			t.Errorf("%s: got %q, %t", abbreviation, oid, ok)
+		}
+		seen[oid] = true
+	}
+}

@@ -159,3 +159,13 @@ func dotted(oid []byte) string {
 	}
 	return string(b)
 }
+
+// AttributeType returns the dotted OID of an attribute that names abbreviate so.
+func AttributeType(abbreviation string) (oid string, ok bool) {
+	for oid, name := range attributes {
+		if strings.EqualFold(name, abbreviation) {
+			return oid, true
+		}
+	}
+	return "", false
+}
