@@ -29,6 +29,7 @@ type Config struct {
 	Log       Log
 	Sets      []Set // by name
 	Policy    *tlsrules.Policy
+	Tests     []Test
 	// Warnings are about what is allowed and cannot be meant, those of
 	// Policy.Rules included.
 	Warnings []string

@@ -45,12 +45,16 @@ func Parse(name string, data []byte, dir string) (*Config, error) {
 	c.Limits = readLimits(root.table("limits"))
 	c.Log = readLog(root.table("log"))
 	rules := l.rules(root)
-	root.later("test")
+	tests := root.tables("test")
 	root.finish()
 	if err := l.errs.err(); err != nil {
 		return nil, err
 	}
 	c.Policy = l.policy(rules, c.Default)
+	if err := l.errs.err(); err != nil {
+		return nil, err
+	}
+	c.Tests = l.tests(tests, c)
 	if err := l.errs.err(); err != nil {
 		return nil, err
 	}

@@ -16,17 +16,10 @@ var (
 
 // rules reads every [[rule]].
 func (l *loader) rules(root *table) []tlsrules.Rule {
-	var list []map[string]any
-	switch v := root.take("rule").(type) {
-	case nil:
-	case []map[string]any:
-		list = v
-	default:
-		l.fail("rule", "write [[rule]] before each rule", "is %s, not a list of tables", describe(v))
-	}
+	list := root.tables("rule")
 	rules := make([]tlsrules.Rule, 0, len(list))
-	for i, m := range list {
-		rules = append(rules, l.rule(&table{l: l, path: rulePath(i), m: m}))
+	for _, t := range list {
+		rules = append(rules, l.rule(t))
 	}
 	return rules
 }

@@ -118,7 +118,11 @@ func (s *sets) file(set, path string) (values []string) {
 
 // condition reads the values of a condition, with its sets.
 func (l *loader) condition(t *table, k tlsrules.Key) (tlsrules.Condition, bool) {
-	name := k.String()
+	return l.conditionAt(t, k.String(), k)
+}
+
+// conditionAt reads the values of a condition that stand under another name.
+func (l *loader) conditionAt(t *table, name string, k tlsrules.Key) (tlsrules.Condition, bool) {
 	if t.m[name] == nil {
 		t.take(name)
 		return tlsrules.Condition{}, false

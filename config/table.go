@@ -79,6 +79,20 @@ func (t *table) table(k string) *table {
 	return sub
 }
 
+// tables takes a list of tables; one that is not there is empty.
+func (t *table) tables(k string) (list []*table) {
+	switch v := t.take(k).(type) {
+	case nil:
+	case []map[string]any:
+		for i, m := range v {
+			list = append(list, &table{l: t.l, path: fmt.Sprintf("%s[%d]", t.key(k), i+1), m: m})
+		}
+	default:
+		t.fail(k, fmt.Sprintf("write [[%s]] before each %s", k, k), "is %s, not a list of tables", describe(v))
+	}
+	return list
+}
+
 func (t *table) str(k, def string) string {
 	switch v := t.take(k).(type) {
 	case nil:
