@@ -25,6 +25,7 @@ var arrows = []struct {
 	{"internal/capture", nil, "files and link layers"},
 	{"internal/oracle/record", []string{"internal/lab", "internal/capture"}, "real programs, recorded"},
 	{"internal/oracle", []string{"tlsrules/suites"}, "events by their JSON, nothing of how they came about"},
+	{"internal/policytest", []string{"internal/engine", "nfq", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules", "config"}, "packets of its own"},
 	{"internal/...", []string{"internal/...", "nfq", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules", "config"}, "around the engine"},
 	{"config", []string{"nfq", "tlsrules", "tlsrules/..."}, "a file to checked values"},
 	{"nfq/nfqtest", []string{"nfq"}, "a queue in memory"},
