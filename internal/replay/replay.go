@@ -28,12 +28,20 @@ type Config struct {
 	// Workers is how many processors are made use of; what is told does not
 	// depend on it. One reads nothing ahead.
 	Workers int
+	// Before, if not nil, is given every packet first.
+	Before *Side
 	// Position, if not nil, is called once, with a function that says from any
 	// goroutine how many bytes of how many were read; 0 if that is not known.
 	Position func(position func() (read, total int64))
 	// Idle, if not nil, is called when a pipe has nothing to be read, for what was
 	// told so far to be shown.
 	Idle func()
+}
+
+// Side is another policy that the same packets are judged by.
+type Side struct {
+	Engine engine.Config
+	Policy *tlsrules.Policy
 }
 
 // Summary counts what was replayed.
@@ -68,11 +76,11 @@ const (
 // ends as it would at the end of the files, and returns ctx's error.
 func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []string) (Summary, error) {
 	r := &run{cfg: cfg, names: map[string]uint32{}}
-	cfg.Engine.Interface = r.name
-	cfg.Engine.Inject = nil
-	cfg.Engine.Offload = false // every packet is in the file
-	cfg.Engine.Recorded = true
-	r.engine = engine.New(cfg.Engine, policy)
+	r.engine = r.judge(cfg.Engine, policy)
+	r.engines = []*engine.Engine{r.engine}
+	if side := cfg.Before; side != nil {
+		r.engines = []*engine.Engine{r.judge(side.Engine, side.Policy), r.engine}
+	}
 	live := slices.ContainsFunc(files, mayWait)
 	if cfg.Idle == nil || !live {
 		r.cfg.Idle = func() {}
@@ -89,20 +97,37 @@ func Run(ctx context.Context, cfg Config, policy *tlsrules.Policy, files []strin
 	f := newFeed(ctx, src, cfg.Workers != 1 || live)
 	defer f.stop()
 	err = r.all(ctx, f)
-	r.engine.Close(r.now)
+	r.close()
 	r.sum.Stats = r.engine.Stats()
 	return r.sum, err
 }
 
 type run struct {
-	cfg    Config
-	engine *engine.Engine
-	sum    Summary
-	now    int64
-	ticked int64
-	begun  bool
-	names  map[string]uint32 // interfaces of all files, numbered as they come
-	list   []string
+	cfg     Config
+	engine  *engine.Engine
+	engines []*engine.Engine // that one last
+	sum     Summary
+	now     int64
+	ticked  int64
+	begun   bool
+	names   map[string]uint32 // interfaces of all files, numbered as they come
+	list    []string
+}
+
+// judge makes an engine that judges a capture.
+func (r *run) judge(cfg engine.Config, p *tlsrules.Policy) *engine.Engine {
+	cfg.Interface = r.name
+	cfg.Inject = nil
+	cfg.Offload = false // every packet is in the file
+	cfg.Recorded = true
+	return engine.New(cfg, p)
+}
+
+// close ends every connection.
+func (r *run) close() {
+	for _, e := range r.engines {
+		e.Close(r.now)
+	}
 }
 
 func (r *run) all(ctx context.Context, f *feed) error {
@@ -150,7 +175,11 @@ func (r *run) packet(p *capture.Packet) error {
 		r.sum.Cut++
 		q.CapLen = uint32(len(p.Data))
 	}
-	if r.engine.Packet(&q, r.now).Verdict == nfq.Drop && r.cfg.Blocked != nil {
+	var last engine.Result
+	for _, e := range r.engines {
+		last = e.Packet(&q, r.now)
+	}
+	if last.Verdict == nfq.Drop && r.cfg.Blocked != nil {
 		return r.cfg.Blocked(p.Data, p.Time)
 	}
 	return nil
@@ -161,7 +190,7 @@ func (r *run) packet(p *capture.Packet) error {
 func (r *run) tell(t int64) {
 	t = min(max(t, 0), latest)
 	if r.begun && t < r.now-jump {
-		r.engine.Close(r.now)
+		r.close()
 		r.sum.Jumps++
 		r.now, r.ticked = t, t
 	}
@@ -169,7 +198,9 @@ func (r *run) tell(t int64) {
 	r.now = max(r.now, t)
 	if r.now >= r.ticked+tickEvery {
 		r.ticked = r.now
-		r.engine.Tick(r.now)
+		for _, e := range r.engines {
+			e.Tick(r.now)
+		}
 	}
 }
 
