@@ -9,33 +9,90 @@ import (
 	"github.com/spf13/cobra"
 
 	"tlsgate/config"
+	"tlsgate/internal/replay"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/suites"
 )
 
+type checkOptions struct {
+	json    bool
+	tests   bool
+	against []string
+	old     string
+}
+
 func newCheckCommand() *cobra.Command {
-	var asJSON bool
+	var o checkOptions
 	cmd := &cobra.Command{
-		Use:   "check FILE",
-		Short: "Validate a policy and print what it came to mean",
+		Use:   "check FILE [--against CAPTURE... [--old FILE]]",
+		Short: "Validate a policy, print what it came to mean, and run its tests",
 		Long: `Validate a policy and print what it came to mean: every set expanded, every
 default shown, for each rule when it is decided for good, and warnings. What is
-printed is itself a policy that means the same.`,
-		Args: cobra.ExactArgs(1),
+printed is itself a policy that means the same.
+
+The tests of the policy are run, and reported with the rules that none of them
+reaches. With --against the connections of captures are judged by the policy and
+by the one before it (--old; without it, everything was accepted), and those that
+would change their verdict are printed instead.
+
+The exit code is 1 if a test fails or a connection would change, 2 if a file
+cannot be taken.`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := config.Load(args[0])
 			switch {
-			case asJSON:
-				return errors.Join(err, printJSON(cmd.OutOrStdout(), args[0], c, err))
-			case err != nil:
-				return err
+			case len(o.against) > 0:
+				o.against = append(o.against, args[1:]...)
+			case len(args) > 1:
+				return fmt.Errorf("one policy at a time: %q is one too many (captures come after --against)", args[1])
+			case o.old != "":
+				return errors.New("--old is for --against")
 			}
-			_, err = io.WriteString(cmd.OutOrStdout(), policyText(c))
-			return err
+			return runCheck(cmd, o, args[0])
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, errors included")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, errors included")
+	cmd.Flags().BoolVar(&o.tests, "tests", false, "print what became of the tests only")
+	cmd.Flags().StringArrayVar(&o.against, "against", nil, "captures whose connections are judged: which would change?")
+	cmd.Flags().StringVar(&o.old, "old", "", "the policy before this one")
 	return cmd
+}
+
+func runCheck(cmd *cobra.Command, o checkOptions, file string) error {
+	c, err := config.Load(file)
+	if err != nil {
+		if o.json {
+			return errors.Join(err, printJSON(cmd.OutOrStdout(), file, nil, err))
+		}
+		return err
+	}
+	tests := runTests(c)
+	var n replay.Comparison
+	switch out := cmd.OutOrStdout(); {
+	case o.json:
+		doc := policyJSON(file, c, nil)
+		tests.describe(doc)
+		var more func(io.Writer) error
+		if len(o.against) > 0 {
+			more = againstJSON(cmd, c, o, &n)
+		}
+		err = writeJSON(out, doc, more)
+	case len(o.against) > 0:
+		if _, err = io.WriteString(out, tests.text(file, "")); err == nil {
+			n, err = against(cmd, c, o, out, new(againstTable).row)
+		}
+	case o.tests:
+		_, err = io.WriteString(out, tests.text(file, ""))
+	default:
+		text := policyText(c)
+		if tests != nil {
+			text += "#\n" + tests.text(file, "# ")
+		}
+		_, err = io.WriteString(out, text)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(tests.err(), changed(&n))
 }
 
 // policyText writes a policy out as TOML.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -99,20 +98,21 @@ type checkError struct {
 
 // printJSON writes a checked policy, or what is wrong with it.
 func printJSON(w io.Writer, file string, c *config.Config, wrong error) error {
+	return writeJSON(w, policyJSON(file, c, wrong), nil)
+}
+
+func policyJSON(file string, c *config.Config, wrong error) map[string]any {
 	out := map[string]any{"file": file, "ok": wrong == nil}
-	if wrong != nil {
-		list := []checkError{}
-		for _, e := range config.All(wrong) {
-			list = append(list, checkError{e.Line, e.Key, e.Msg, e.Hint})
-		}
-		out["errors"] = list
-	} else {
+	if wrong == nil {
 		describePolicy(out, c)
+		return out
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	list := []checkError{}
+	for _, e := range config.All(wrong) {
+		list = append(list, checkError{e.Line, e.Key, e.Msg, e.Hint})
+	}
+	out["errors"] = list
+	return out
 }
 
 func describePolicy(out map[string]any, c *config.Config) {
