@@ -11,6 +11,7 @@ import (
 	"tlsgate/tlsrules/certs"
 	"tlsgate/tlsrules/suites"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // Test is one [[test]]: what the two ends of a connection say, and what is to
@@ -31,6 +32,8 @@ type TestClient struct {
 	// Protocol is what it speaks. All that follows is of TLS; an SSL 2.0 hello
 	// has the versions and suites only.
 	Protocol tlswire.Protocol
+	Via      []via.Kind // what comes before TLS, the outermost first; empty is nothing
+	Text     []byte     // said in clear, by who does not speak TLS
 
 	Versions   []uint16 // highest first
 	Ciphers    []uint16

@@ -10,6 +10,7 @@ import (
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/suites"
 	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
 )
 
 // What a client offers that names nothing else.
@@ -41,6 +42,8 @@ func (r *testReader) readClient() {
 		protocols := []tlswire.Protocol{tlswire.ProtocolTLS, tlswire.ProtocolSSLv2, tlswire.ProtocolHTTP, tlswire.ProtocolSSH, tlswire.ProtocolUnknown}
 		c.Protocol = protocols[slices.IndexFunc(protocols, func(p tlswire.Protocol) bool { return p.String() == v })]
 	}
+	c.Via = r.via()
+	c.Text = r.text()
 	c.Ciphers = r.offers()
 	r.versions()
 	r.suitesOfVersions()
@@ -89,6 +92,9 @@ var extensionKeys = map[uint16]string{
 // onlyOf refuses keys of what the client does not speak.
 func (r *testReader) onlyOf(p tlswire.Protocol) {
 	extensions := []string{"sni", "alpn", "groups", "key_shares", "signatures", "extensions", "resumes", "ech", "early_data"}
+	if k, bad := r.client.given("text"); bad && (p == tlswire.ProtocolTLS || p == tlswire.ProtocolSSLv2) {
+		r.client.fail(k, `add protocol = "unknown", "http" or "ssh"`, "is what is said in clear, and protocol is %q", p)
+	}
 	switch p {
 	case tlswire.ProtocolTLS:
 	case tlswire.ProtocolSSLv2:
@@ -96,7 +102,7 @@ func (r *testReader) onlyOf(p tlswire.Protocol) {
 			r.client.fail(k, helloHint, "contradicts protocol = %q", p)
 		}
 	default:
-		if k, bad := r.client.given(append(extensions, "offers", "version", "random", "fallback", "alert", "sends")...); bad {
+		if k, bad := r.client.given(append(extensions, "via", "offers", "version", "random", "fallback", "alert", "sends")...); bad {
 			r.client.fail(k, notTLSHint, "is of TLS, and protocol is %q", p)
 		}
 		for k := range r.server.m {
@@ -104,6 +110,50 @@ func (r *testReader) onlyOf(p tlswire.Protocol) {
 			break
 		}
 	}
+}
+
+// via reads what comes before TLS.
+func (r *testReader) via() (kinds []via.Kind) {
+	for _, v := range r.values(r.client, "via", tlsrules.KeyVia) {
+		for _, k := range via.All() {
+			if k.String() == v {
+				kinds = append(kinds, k)
+			}
+		}
+	}
+	for i, k := range kinds {
+		switch {
+		case k == via.Direct && len(kinds) > 1:
+			r.client.fail("via", "leave it out", "has %s among others", k)
+		case k == via.Proxy && i > 0:
+			r.client.fail("via", `write "proxy" first`, "has a PROXY header behind %s", kinds[i-1])
+		case strings.HasPrefix(k.String(), startTLS) && i < len(kinds)-1:
+			r.client.fail("via", "name one, the last: what leads to it stands before", "goes on behind %s", k)
+		default:
+			continue
+		}
+		return nil
+	}
+	if len(kinds) == 1 && kinds[0] == via.Direct {
+		return nil
+	}
+	return kinds
+}
+
+const startTLS = "starttls:"
+
+// text reads what a client says in clear: text, or bytes after "hex:".
+func (r *testReader) text() []byte {
+	s := r.client.str("text", "")
+	digits, isHex := strings.CutPrefix(s, "hex:")
+	if !isHex {
+		return []byte(s)
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+	if err != nil {
+		r.client.fail("text", `write two digits a byte, as in "hex:16 03 01"`, "%q is not hexadecimal", s)
+	}
+	return b
 }
 
 // addresses reads from and to; one of them says of which family the other is.

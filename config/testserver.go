@@ -176,6 +176,8 @@ func (r *testReader) agreeExchange() {
 		} else {
 			r.server.fail("group", "add one to client.groups", "is left out, and the client offers no elliptic curve")
 		}
+	case s.Group >= firstFFDHE && elliptic:
+		r.server.fail("group", "", "%q is not a curve, which %s takes", suites.GroupName(s.Group), r.exchange())
 	case s.Group != 0 && !elliptic:
 		r.server.fail("group", "", "%s names no group", r.exchange())
 	}

@@ -11,6 +11,8 @@ import (
 	"tlsgate/tlsrules/tlswire"
 )
 
+type direction = conntrack.Direction
+
 const (
 	original = conntrack.Original
 	reply    = conntrack.Reply
@@ -18,7 +20,7 @@ const (
 
 // turn is what one side writes before the other one does.
 type turn struct {
-	dir   conntrack.Direction
+	dir   direction
 	bytes []byte
 }
 
@@ -29,7 +31,7 @@ type conversation struct {
 }
 
 // say lets a side write.
-func (c *conversation) say(d conntrack.Direction, parts ...[]byte) {
+func (c *conversation) say(d direction, parts ...[]byte) {
 	c.turns = append(c.turns, turn{d, slices.Concat(parts...)})
 }
 
@@ -41,6 +43,9 @@ func talk(t *config.Test, begins bool) []turn {
 		c.tls(begins)
 	} else {
 		c.plain(t.Client.Protocol)
+		if len(t.Client.Text) > 0 {
+			c.say(original, t.Client.Text)
+		}
 	}
 	return c.turns
 }
@@ -66,6 +71,7 @@ func (c *conversation) tls(begins bool) {
 	if begins {
 		h.resumes, resumed = 0, false
 	}
+	c.before()
 	if client.Protocol == tlswire.ProtocolSSLv2 {
 		c.say(original, sslv2Hello(client))
 	} else {
@@ -123,7 +129,7 @@ func (c *conversation) tls13(h *clientHello, resumed bool) {
 		own = append(own, changeCipherSpec(v))
 	}
 	c.say(original, append(own, sealed(data, v, length))...)
-	c.after(func(conntrack.Direction) []byte { return nil })
+	c.after(func(direction) []byte { return nil })
 }
 
 // tls12 is RFC 5246, Section 7.3, and what came before it.
@@ -146,7 +152,7 @@ func (c *conversation) tls12(h *clientHello, resumed bool) {
 	handshake := func(messages ...[]byte) []byte {
 		return record(tlswire.RecordTypeHandshake, v, slices.Concat(messages...))
 	}
-	finished := func(d conntrack.Direction) []byte {
+	finished := func(d direction) []byte {
 		return append(changeCipherSpec(v), sealed(tlswire.RecordTypeHandshake, v, 40)...)
 	}
 	if resumed {
@@ -187,12 +193,12 @@ func (c *conversation) refuses(client *config.TestClient) bool {
 
 // after is what both sides send once the handshake is done. keys are the end of
 // a handshake, of which a renegotiation has another one.
-func (c *conversation) after(keys func(conntrack.Direction) []byte) {
+func (c *conversation) after(keys func(direction) []byte) {
 	c.sends(original, c.t.Client.Sends, keys)
 	c.sends(reply, c.t.Server.Sends, keys)
 }
 
-func (c *conversation) sends(d conntrack.Direction, list []config.TestRecord, keys func(conntrack.Direction) []byte) {
+func (c *conversation) sends(d direction, list []config.TestRecord, keys func(direction) []byte) {
 	v := c.t.Server.Version
 	for _, r := range list {
 		switch r {

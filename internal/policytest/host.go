@@ -3,7 +3,6 @@ package policytest
 import (
 	"net/netip"
 
-	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/internal/engine"
 	"tlsgate/nfq"
@@ -25,7 +24,7 @@ type host struct {
 const step = int64(1e6)
 
 // send gives a segment to the engine and reports whether it came through.
-func (h *host) send(d conntrack.Direction, flags packet.Flags, options, payload []byte) bool {
+func (h *host) send(d direction, flags packet.Flags, options, payload []byte) bool {
 	s := segment{
 		src: h.ends[d], dst: h.ends[d.Other()], seq: h.next[d], ack: h.next[d.Other()],
 		flags: flags, options: options, payload: payload,

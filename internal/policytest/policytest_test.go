@@ -116,6 +116,23 @@ func TestSeen(t *testing.T) {
 		{`version = "1.2", sends = "alert"`, ``, `content_type = "alert"`},
 		{`sends = "alert", offers = "TLS_AES_128_CCM_8_SHA256"`, ``, `content_type = "alert"`},
 		{`resumes = "psk", early_data = true`, ``, `content_type = "early_data"`},
+		{``, ``, `via = "direct", version = "1.3"`},
+		{`via = "proxy"`, ``, `via = "proxy", version = "1.3"`},
+		{`via = "proxy", to = "2001:db8::1"`, `version = "1.2"`, `via = "proxy", version = "1.2"`},
+		{`via = "connect"`, ``, `via = "connect", version = "1.3"`},
+		{`via = "socks", sni = "a.example"`, ``, `via = "socks", version = "1.3", contains = "a.example"`},
+		{`via = "starttls:smtp"`, ``, `via = "starttls:smtp", version = "1.3"`},
+		{`via = "starttls:imap"`, `version = "1.2", resumed = "known"`, `via = "starttls:imap", resumed = "known"`},
+		{`via = "starttls:pop3"`, ``, `via = "starttls:pop3", version = "1.3"`},
+		{`via = "starttls:ftp"`, ``, `via = "starttls:ftp", version = "1.3"`},
+		{`via = "starttls:xmpp"`, ``, `via = "starttls:xmpp", version = "1.3"`},
+		{`via = "starttls:ldap"`, ``, `via = "starttls:ldap", version = "1.3"`},
+		{`via = "starttls:postgres"`, ``, `via = "starttls:postgres", version = "1.3"`},
+		{`via = "starttls:mysql"`, ``, `via = "starttls:mysql", version = "1.3"`},
+		{`via = ["proxy", "connect", "socks", "starttls:smtp"]`, ``, `via = "starttls:smtp", version = "1.3"`},
+		{`via = ["proxy", "connect", "socks", "starttls:smtp"]`, ``, `via = "socks", version = "1.3"`},
+		{`protocol = "unknown", text = "amazinggrace"`, ``, `contains = "amazinggrace"`},
+		{`protocol = "http", text = "hex:16 03 01 ff"`, ``, `contains = "hex:160301ff", protocol = "http"`},
 	} {
 		text := strings.NewReplacer("MATCH", strings.ReplaceAll(tt.match, "HASH", hash), "CLIENT", tt.client, "SERVER", tt.server).Replace(probe)
 		c, err := config.Parse("policy.toml", []byte(text), "../../testdata/certificates")
@@ -368,6 +385,7 @@ func TestHonest(t *testing.T) {
 		`resumes = "ticket"`, `resumes = "session_id"`, `resumes = ["psk", "session_id", "ticket"]`, `early_data = true`, `ech = true`, `fallback = true`,
 		`groups = ["secp521r1", "x25519", "ffdhe8192", "X25519MLKEM768"]`, `key_shares = []`, `key_shares = "secp256r1"`, `to = "2001:db8::1"`,
 		`alert = "warning:no_renegotiation"`, `alert = "bad_certificate"`, `sends = ["renegotiation", "application_data", "renegotiation", "alert"]`,
+		`via = "connect"`, `via = ["proxy", "socks"]`, `via = "starttls:postgres"`, `via = "starttls:xmpp"`,
 		`sends = ["change_cipher_spec", "heartbeat"]`, `extensions = [5, 7, 15, 27, 28, 34, 44, 50, 60000]`,
 	}
 	servers := []string{
