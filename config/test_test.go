@@ -153,3 +153,37 @@ func TestTestSets(t *testing.T) {
 		t.Errorf("got %#x", got)
 	}
 }
+
+// TestTestsDocumented: docs/POLICY.md has every key of a test, and no other.
+func TestTestsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/POLICY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Tests in the policy\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, table := range []string{"client", "server", "expect"} {
+		_, err := Parse("p", []byte("[[test]]\n"+table+" = { zzzzzzzzzzzz = 1 }\n"), "")
+		var known []string
+		for _, e := range All(err) {
+			if list, ok := strings.CutPrefix(e.Hint, "known here: "); ok && e.Key == "test[1]."+table+".zzzzzzzzzzzz" {
+				known = strings.Split(list, ", ")
+			}
+		}
+		_, rows, _ := strings.Cut(section, "| key of `"+table+"` |")
+		rows, _, _ = strings.Cut(rows, "\n\n")
+		var documented []string
+		for row := range strings.Lines(rows) {
+			if cells := strings.Split(row, "|"); strings.HasPrefix(row, "| `") {
+				for name := range strings.SplitSeq(cells[1], ",") {
+					documented = append(documented, strings.Trim(name, " `"))
+				}
+			}
+		}
+		slices.Sort(known)
+		slices.Sort(documented)
+		if diff := cmp.Diff(known, documented); diff != "" || len(known) == 0 {
+			t.Errorf("%s (-known +documented): %s", table, diff)
+		}
+	}
+}
