@@ -52,7 +52,7 @@ func (x *stream) clientHello(h *node) {
 		if e := ext[kind]; e != nil {
 			return e
 		}
-		return none
+		return &node{}
 	}
 	words := func(list []string) string { return strings.Join(list, " ") }
 	ciphers := decimal(h.kid("tls.handshake.ciphersuites").texts("tls.handshake.ciphersuite"))
