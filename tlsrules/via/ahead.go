@@ -17,7 +17,7 @@ func (c *Conn) Ahead(b []byte, between bool) bool {
 	}
 	c.ahead.partial = !between
 	for _, v := range b {
-		c.ahead.take(v)
+		c.ahead.take(v, 6)
 	}
 	return c.ahead.found && !c.answered
 }
@@ -46,13 +46,13 @@ func (c *Conn) ask() { c.asking = maxAsking }
 
 // hides takes bytes of a side that were taken for clear text, and says up to where
 // there is the beginning of a hello in them, which a server could read all the
-// same; 0 for none.
-func (c *Conn) hides(from tlswire.Side, b []byte) int {
-	if from != tlswire.Client || c.asking == 0 || !c.discards() {
+// same; 0 for none. asked: the client had asked for TLS before them.
+func (c *Conn) hides(from tlswire.Side, b []byte, asked bool) int {
+	if from != tlswire.Client || !asked || !c.discards() {
 		return 0
 	}
 	for i, v := range b[:min(len(b), int(c.asking))] {
-		if c.text.take(v); c.text.found {
+		if c.text.take(v, 5); c.text.found {
 			return i + 1
 		}
 	}
@@ -60,7 +60,7 @@ func (c *Conn) hides(from tlswire.Side, b []byte) int {
 	return 0
 }
 
-// A window looks for ClientHellos behind the beginning of what a client says.
+// A window looks for ClientHellos in what a client says.
 type window struct {
 	last    uint64 // bytes
 	count   uint8
@@ -68,10 +68,12 @@ type window struct {
 	partial bool // a record or message is only partly there
 }
 
-// take takes the next byte: does a ClientHello begin with the last six?
-func (w *window) take(v byte) {
+// take takes the next byte: does a ClientHello begin with the last six? Nothing is
+// looked for before as many bytes as before were taken: five, or six to leave out
+// what the client begins with.
+func (w *window) take(v byte, before uint8) {
 	w.last = w.last<<8 | uint64(v)
-	if w.count < 6 {
+	if w.count < before {
 		w.count++
 		return
 	}

@@ -190,11 +190,12 @@ func (c *Conn) step(from tlswire.Side, b []byte) (n int, st Status) {
 	if from == tlswire.Client {
 		c.answered = false
 	}
+	asked := c.asking > 0
 	hidden := 0 // up to where a hello stands in them
 	if s.headLen > 0 {
 		k := min(int(s.headLen), bits.TrailingZeros16(s.turns))
 		k, st = c.read(from, s.head[:k])
-		hidden = c.hides(from, s.head[:k])
+		hidden = c.hides(from, s.head[:k], asked)
 		s.headLen = uint8(copy(s.head[:], s.head[k:s.headLen]))
 		s.turns >>= k
 		if s.turns&1 != 0 {
@@ -202,7 +203,7 @@ func (c *Conn) step(from tlswire.Side, b []byte) (n int, st Status) {
 		}
 	} else {
 		n, st = c.read(from, b)
-		if hidden = c.hides(from, b[:n]); 0 < hidden && hidden < n {
+		if hidden = c.hides(from, b[:n], asked); 0 < hidden && hidden < n {
 			n, st = hidden, NeedMore
 		}
 	}
