@@ -17,6 +17,7 @@ import (
 	"tlsgate/config"
 	"tlsgate/internal/engine"
 	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
 )
 
 // Result is what became of a test. It failed if there is something in Wrong.
@@ -147,11 +148,14 @@ func (r *runner) begin(h *host, result *Result) bool {
 		h.ends[original] = netip.AddrPortFrom(r.test.Client.From.Addr(), port^2)
 	}
 	h.next = [2]uint32{100000, 500000}
-	h.connect(talk(r.test, true), false)
-	first := r.told(h.ends[original])
+	first := *r.test
+	first.Client.Alert, first.Server.Alert = tlswire.AlertMessage{}, tlswire.AlertMessage{}
+	first.Client.Sends, first.Server.Sends = nil, nil
+	h.connect(talk(&first, true), false)
+	told := r.told(h.ends[original])
 	h.ends[original] = r.test.Client.From
-	if first.refusal != nil && !first.refusal.Observed {
-		result.Got = *first.refusal
+	if told.refusal != nil && !told.refusal.Observed {
+		result.Got = *told.refusal
 		result.Wrong = []Difference{{"resumed", "the connection in which the session begins is refused", "a session that is known"}}
 		return false
 	}

@@ -116,6 +116,7 @@ func TestSeen(t *testing.T) {
 		{`version = "1.2", sends = "alert"`, ``, `content_type = "alert"`},
 		{`sends = "alert", offers = "TLS_AES_128_CCM_8_SHA256"`, ``, `content_type = "alert"`},
 		{`resumes = "psk", early_data = true`, ``, `content_type = "early_data"`},
+		{`version = "1.2", alert = "unknown_ca"`, `resumed = "known"`, `resumed = "known", alert = "unknown_ca"`},
 		{``, ``, `via = "direct", version = "1.3"`},
 		{`via = "proxy"`, ``, `via = "proxy", version = "1.3"`},
 		{`via = "proxy", to = "2001:db8::1"`, `version = "1.2"`, `via = "proxy", version = "1.2"`},
