@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,4 +68,9 @@ func readMark(t *table) uint32 {
 		return def
 	}
 	return uint32(mask)
+}
+
+// has reports whether a port is sent to the queue.
+func (i *Intercept) has(port uint16) bool {
+	return len(i.Ports) == 0 || slices.ContainsFunc(i.Ports, func(r nfq.PortRange) bool { return r.First <= port && port <= r.Last })
 }

@@ -92,7 +92,7 @@ func (l *loader) policy(rules []tlsrules.Rule, d Default) *tlsrules.Policy {
 	return nil
 }
 
-// warnings are those of rules, then those of the file.
+// warnings are those of rules, then those of sets, tests and the file.
 func (l *loader) warnings(c *Config) (list []string) {
 	for _, r := range c.Policy.Rules() {
 		for _, w := range r.Warn {
@@ -102,6 +102,11 @@ func (l *loader) warnings(c *Config) (list []string) {
 	for _, s := range c.Sets {
 		if !l.sets.used[s.Name] {
 			list = append(list, fmt.Sprintf("set @%s is not used", s.Name))
+		}
+	}
+	for _, t := range c.Tests {
+		if !c.Intercept.has(t.Client.From.Port()) && !c.Intercept.has(t.Client.To.Port()) {
+			list = append(list, fmt.Sprintf("test %q connects to port %d, which intercept.ports does not send to the queue", t.Name, t.Client.To.Port()))
 		}
 	}
 	if c.Default.Observe {

@@ -154,6 +154,25 @@ func TestTestSets(t *testing.T) {
 	}
 }
 
+// TestTestNotIntercepted: who tests what never comes here is told.
+func TestTestNotIntercepted(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"client.to = \"192.0.2.1:8443\"", ""},
+		{"client.to = \"192.0.2.1:25\"", `test "test 1" connects to port 25, which intercept.ports does not send to the queue`},
+		{"client = { to = \"192.0.2.1:25\", from = \"192.0.2.2:443\" }", ""},
+		{"client.to = \"192.0.2.1:25\"\n[intercept]\nports = \"all\"", ""},
+		{"client.to = \"192.0.2.1:25\"\n[intercept]\nports = [\"20-30\"]", ""},
+	} {
+		c, err := Parse("p", []byte(accepts+tt.text), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(c.Warnings, "\n"); got != tt.want {
+			t.Errorf("%s: got %q", tt.text, got)
+		}
+	}
+}
+
 // TestTestsDocumented: docs/POLICY.md has every key of a test, and no other.
 func TestTestsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/POLICY.md")
