@@ -203,8 +203,8 @@ func (c *Certificate) altNames(s cryptobyte.String) {
 			return
 		}
 		kind := NameKind(tag & 0x1f)
-		if tag&0xc0 != contextSpecific || int(kind) >= len(nameKinds) {
-			continue
+		if tag&0xc0 != contextSpecific || int(kind) >= len(nameKinds) || kind.text() && tag&constructed != 0 {
+			continue // in pieces a text is what no reader takes for one
 		}
 		if len(c.SANs) == maxSANs {
 			c.MoreSANs++
@@ -212,6 +212,15 @@ func (c *Certificate) altNames(s cryptobyte.String) {
 		}
 		c.SANs = append(c.SANs, Name{kind, clip(altName(kind, body), maxValue)})
 	}
+}
+
+// text reports whether the kind is a string of octets.
+func (k NameKind) text() bool {
+	switch k {
+	case EmailName, DNSName, URIName, IPAddress, RegisteredID:
+		return true
+	}
+	return false
 }
 
 func altName(kind NameKind, body cryptobyte.String) string {
