@@ -57,6 +57,39 @@ func TestReset(t *testing.T) {
 	}
 }
 
+func TestSegment(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		g    packet.Segment
+	}{
+		{"alert", packet.Segment{Src: src4, Dst: dst4, SrcPort: 443, DstPort: 40000, Seq: 0xffffffff, Ack: 5, Window: 1 << 15,
+			Flags: packet.FIN | packet.PSH | packet.ACK, Payload: []byte{21, 3, 3, 0, 2, 2, 40}}},
+		{"alert 6, stamped", packet.Segment{Src: src6, Dst: dst6, SrcPort: 443, DstPort: 40000, Seq: 1, Ack: 0xffffffff,
+			Flags: packet.FIN | packet.ACK, Payload: []byte{21, 3, 3, 0, 2, 2, 40}, HasTimestamp: true, TSVal: 0xfffffffe, TSEcr: 7}},
+		{"an odd one", packet.Segment{Src: src4, Dst: dst4, Flags: packet.ACK, HasTimestamp: true, Payload: []byte{1}}},
+		{"the largest", packet.Segment{Src: src4, Dst: dst4, Flags: packet.ACK, Payload: make([]byte, 65535-40)}},
+	} {
+		out := tt.g.Append([]byte("before"))
+		b := out[len("before"):]
+		var p packet.Parsed
+		if st := packet.Decode(b, &p); st != packet.OK {
+			t.Fatalf("%s: Decode = %v of %x", tt.name, st, b)
+		}
+		agree(t, b, p)
+		got := packet.Segment{Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, Flags: p.Flags,
+			Window: p.Window, HasTimestamp: p.HasTimestamp, TSVal: p.TSVal, TSEcr: p.TSEcr, Payload: p.Payload}
+		if diff := cmp.Diff(got, tt.g, cmpopts.EquateComparable(netip.Addr{})); diff != "" || !p.ChecksumOK() {
+			t.Errorf("%s: checksum %v, -got +want:\n%s", tt.name, p.ChecksumOK(), diff)
+		}
+	}
+	for _, g := range []packet.Segment{{}, {Src: src4, Dst: dst6}, {Src: src6, Dst: dst6, Payload: make([]byte, 65536)},
+		{Src: src4, Dst: dst4, HasTimestamp: true, Payload: make([]byte, 65535-51)}} {
+		if got := g.Append([]byte("x")); string(got) != "x" {
+			t.Errorf("%v to %v, %d bytes: appended %d", g.Src, g.Dst, len(g.Payload), len(got)-1)
+		}
+	}
+}
+
 func TestResetBuildsNothing(t *testing.T) {
 	mapped := netip.AddrFrom16(src4.As16())
 	for _, r := range []packet.Reset{{}, {Src: src4}, {Dst: dst6}, {Src: src4, Dst: dst6}, {Src: mapped, Dst: dst4}} {
