@@ -1,6 +1,11 @@
 package conntrack
 
-import "time"
+import (
+	"time"
+
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/seqnum"
+)
 
 // Config bounds a table. Zero values mean the defaults.
 type Config struct {
@@ -95,6 +100,36 @@ func (t *Table[V]) All(f func(*Conn[V]) bool) {
 				return
 			}
 		}
+	}
+}
+
+// Find returns the entry on whose ports a segment travels, and the direction
+// that the segment has there; nil when there is none. Nothing changes.
+func (t *Table[V]) Find(p *packet.Parsed, now int64) (*Conn[V], Direction) {
+	k, sender := makeKey(p)
+	c := t.conns[k]
+	if c == nil || c.deadline <= now {
+		return nil, 0
+	}
+	return c, Direction(c.original ^ sender)
+}
+
+// GiveWay ends an entry with EndReopened: a SYN begins another connection on its
+// ports, and the caller, who lets no other packet pass, need not wait for proof.
+func (t *Table[V]) GiveWay(c *Conn[V]) { t.end(c, EndReopened) }
+
+// Spoke notes that somebody in the middle has ended direction d in the name of
+// its sender: next is the number after the FIN. Only then does the receiver's
+// acknowledgement make sense.
+func (t *Table[V]) Spoke(c *Conn[V], d Direction, next seqnum.Value) {
+	s := &c.sides[d]
+	s.end = seqnum.Max(s.end, next)
+	if !s.finSeen {
+		s.finSeen, s.fin = true, next.Sub(1)
+	}
+	if !c.state.half() && c.state != Close {
+		t.setState(c, c.closing())
+		t.touch(c, c.Last)
 	}
 }
 
