@@ -102,6 +102,14 @@ func (c *Conn) Speaks() bool {
 // Began reports whether a side has begun to speak TLS.
 func (c *Conn) Began(from tlswire.Side) bool { return c.sides[from].tls }
 
+// Awaits reports whether the client has begun to speak TLS and its server not yet,
+// but what that says next is read as TLS: it has agreed, and said all of it.
+func (c *Conn) Awaits() bool {
+	s := &c.sides[tlswire.Server]
+	agreed := c.answered || c.asked == MySQL || c.Kind == Proxy // who needs not ask
+	return agreed && !c.early && c.http.waiting == 0 && c.sides[tlswire.Client].tls && !s.tls && s.n == 0 && s.skip == 0 && s.headLen == 0
+}
+
 // Opening returns what Consume has consumed of a side's TLS: its first bytes.
 func (c *Conn) Opening(from tlswire.Side) []byte {
 	s := &c.sides[from]
