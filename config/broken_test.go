@@ -60,7 +60,7 @@ var broken = []struct{ text, want, hint string }{
 
 	{"[rule]\naction = \"drop\"", `policy.toml:1: rule: is a table, not a list of tables`, "write [[rule]] before each rule"},
 	{"[[rule]]\nname = \"a\"\nmatch = { sni = \"a.example\" }", `policy.toml:1: rule[1]: rule "a": has neither require nor action, so it means nothing`,
-		`add action = "accept", "drop", "reset" or "continue", or a require`},
+		`add action = "accept", "drop", "reset", "alert", "refuse" or "continue", or a require`},
 	{"[[rule]]\naction = \"drop\"\nrequire = { version = \"1.2\" }", `policy.toml:3: rule[1].require: rule "rule 1": is never asked, because action = "drop" refuses first`,
 		`to refuse what violates it: action = "accept" or "continue", and otherwise = "drop"; to refuse what fits it: move it into match`},
 	{"[[rule]]\nname = \"a\"\naction = \"drop\"\n[[rule]]\nname = \"a\"\naction = \"drop\"", `policy.toml:5: rule[2].name: rule "a": rule 1 has this name already`, "events tell rules by name"},
@@ -160,7 +160,7 @@ var broken = []struct{ text, want, hint string }{
 	{accepts + "server = { alert = \"handshake_failure\", cipher = \"AES128-SHA\" }", `policy.toml:3: test[1].server.cipher: is never sent: the server answers with a fatal alert`, "leave it out"},
 
 	{"[[test]]\nexpect = { verdict = \"acept\" }", `policy.toml:2: test[1].expect.verdict: "acept" is not known`, `did you mean "accept"?`},
-	{"[[test]]\nexpect = { verdict = \"continue\" }", `policy.toml:2: test[1].expect.verdict: "continue" is not known`, `one of: "drop", "accept", "reset", "undecided"`},
+	{"[[test]]\nexpect = { verdict = \"continue\" }", `policy.toml:2: test[1].expect.verdict: "continue" is not known`, `one of: "drop", "accept", "reset", "alert", "refuse", "undecided"`},
 	{"[[test]]\nexpect = { reason = \"require.chiper\" }", `policy.toml:2: test[1].expect.reason: "require.chiper" is not a reason`, `did you mean "require.cipher"?`},
 	{"[[test]]\nexpect = { stage = \"serverhello\" }", `policy.toml:2: test[1].expect.stage: "serverhello" is not a stage`, `did you mean "server_hello"?`},
 	{"[[test]]\nexpect = { rule = \"partnr\" }\n[[rule]]\nname = \"partner\"\naction = \"drop\"", `policy.toml:2: test[1].expect.rule: there is no rule "partnr"`, `did you mean "partner"?`},

@@ -228,7 +228,7 @@ func (t *table) oneOf(k string, def int, words []string, later ...string) int {
 		return def
 	}
 	hint := "one of: " + quoted(words)
-	c := closest(s, words)
+	c := closest(s, slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "" }))
 	if other := synonyms[strings.ToLower(s)]; slices.Contains(words, other) {
 		c = other
 	}

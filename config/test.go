@@ -238,7 +238,7 @@ func (r *testReader) readExpect(t *table, rules []string) {
 func verdicts() (names []string) {
 	for a := tlsrules.Drop; a.String() != "invalid"; a++ {
 		if a != tlsrules.Continue {
-			names = append(names, a.String())
+			names = append(names, a.Name())
 		}
 	}
 	return append(names, Undecided)

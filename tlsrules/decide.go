@@ -9,10 +9,10 @@ type Decision struct {
 	// ("" for the defaults) and Stage what it waits for.
 	Decided bool
 	// Final: nothing that may still become known can change the decision.
-	Final bool
+	Final  bool
+	Action Action
 	// Observed: nothing is refused, Action is only what would have been done.
 	Observed bool
-	Action   Action
 	Reason   Reason
 	Key      Key    // of the requirement violated, or KeyNone
 	Stage    Stage  // of the last fact the decision needed; records aside

@@ -49,15 +49,15 @@ func parsed(t *rapid.T, m map[Key][]string) (list []Condition) {
 }
 
 func drawPolicy(t *rapid.T, transient bool) (*Policy, *model) {
-	actions := []Action{Drop, Accept, Reset}
-	m := &model{def: Defaults{Action: rapid.SampledFrom(actions).Draw(t, "default"), NotTLS: rapid.SampledFrom(actions).Draw(t, "not tls")}}
+	actions := []Action{Drop, Accept, Reset, Refuse, AlertOf(49)}
+	m := &model{def: Defaults{Action: rapid.SampledFrom(actions).Draw(t, "default"), NotTLS: rapid.SampledFrom(actions[:4]).Draw(t, "not tls")}}
 	var rules []Rule
 	for range rapid.IntRange(0, 5).Draw(t, "rules") {
 		r := modelRule{
 			match: drawConditions(t, "match", 2), unless: drawConditions(t, "unless", 2), require: drawConditions(t, "require", 3),
 			rule: Rule{
-				Action: rapid.SampledFrom(actions[:3]).Draw(t, "action"), HasAction: rapid.Bool().Draw(t, "has action"),
-				Otherwise: rapid.SampledFrom([]Action{Drop, Reset}).Draw(t, "otherwise"),
+				Action: rapid.SampledFrom(actions).Draw(t, "action"), HasAction: rapid.Bool().Draw(t, "has action"),
+				Otherwise: rapid.SampledFrom([]Action{Drop, Reset, Alert, Refuse}).Draw(t, "otherwise"),
 				Observe:   rapid.Bool().Draw(t, "observe"), UnseenAllow: rapid.Bool().Draw(t, "unseen"),
 			},
 		}

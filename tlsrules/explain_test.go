@@ -109,7 +109,7 @@ func TestReasons(t *testing.T) {
 		}
 	}
 	for a := Drop; a <= Continue; a++ {
-		if got, ok := ParseAction(a.String()); !ok || got != a {
+		if got, err := ParseAction(a.String()); err != nil || got != a {
 			t.Errorf("%s does not come back", a)
 		}
 	}

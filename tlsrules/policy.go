@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Rule is one [[rule]] of a policy. The zero Rule means nothing, and New does
@@ -27,12 +28,14 @@ type Rule struct {
 	Observe bool
 	// UnseenAllow: a requirement on a fact that cannot become known holds.
 	UnseenAllow bool
+	// RefuseFor is how long a Refuse of this rule lasts; 0 is the default.
+	RefuseFor time.Duration
 }
 
 // Defaults are for what no rule decides. The zero Defaults drops.
 type Defaults struct {
-	Action Action // no rule decides: Accept, Drop or Reset
-	NotTLS Action // nor can any, for the first bytes are not TLS
+	Action Action // no rule decides: anything but Continue
+	NotTLS Action // nor can any, for the first bytes are not TLS: nor Alert
 	// Observe reports what would be refused and refuses nothing.
 	Observe bool
 }
@@ -74,13 +77,11 @@ func (e *RuleError) Error() string { return fmt.Sprintf("rule %q: %s", e.Name, e
 // of them joined.
 func New(rules []Rule, def Defaults) (*Policy, error) {
 	var errs []error
-	for _, d := range []struct {
-		key    string
-		action Action
-	}{{"default.action", def.Action}, {"default.not_tls", def.NotTLS}} {
-		if d.action != Accept && d.action != Drop && d.action != Reset {
-			errs = append(errs, fmt.Errorf("%s = %q decides nothing", d.key, d.action))
-		}
+	if !def.Action.valid(Accept, Drop, Reset, Alert, Refuse) {
+		errs = append(errs, fmt.Errorf("default.action = %q decides nothing", def.Action))
+	}
+	if !def.NotTLS.valid(Accept, Drop, Reset, Refuse) {
+		errs = append(errs, fmt.Errorf("default.not_tls = %q: only TLS has alerts, and something is to be decided", def.NotTLS))
 	}
 	if len(rules) > maxRules {
 		return nil, fmt.Errorf("%d rules are more than the %d a policy can have", len(rules), maxRules)
@@ -121,13 +122,16 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 func (r *Rule) check() *RuleError {
 	switch {
 	case !r.HasAction && len(r.Require) == 0:
-		return &RuleError{Msg: "has neither require nor action, so it means nothing", Hint: `add action = "accept", "drop", "reset" or "continue", or a require`}
-	case r.HasAction && r.Action > Continue:
+		return &RuleError{Msg: "has neither require nor action, so it means nothing", Hint: `add action = "accept", "drop", "reset", "alert", "refuse" or "continue", or a require`}
+	case r.HasAction && !r.Action.valid(Drop, Accept, Reset, Alert, Refuse, Continue):
 		return &RuleError{Key: "action", Msg: "is no action of a rule"}
 	case r.HasAction && r.Action.Refuses() && len(r.Require) > 0:
 		return &RuleError{Key: "require", Msg: fmt.Sprintf("is never asked, because action = %q refuses first", r.Action), Hint: `to refuse what violates it: action = "accept" or "continue", and otherwise = "` + r.Action.String() + `"; to refuse what fits it: move it into match`}
-	case len(r.Require) > 0 && !(r.Otherwise == Drop || r.Otherwise == Reset):
+	case len(r.Require) > 0 && !r.Otherwise.valid(Drop, Reset, Alert, Refuse):
 		return &RuleError{Key: "otherwise", Msg: fmt.Sprintf("%q would let a violated requirement pass", r.Otherwise), Hint: `to report and not refuse: observe = true`}
+	}
+	if r.RefuseFor != 0 && !(r.HasAction && r.Action == Refuse) && !(len(r.Require) > 0 && r.Otherwise == Refuse) {
+		return &RuleError{Key: "refuse_for", Msg: `has no effect without action or otherwise = "refuse"`}
 	}
 	for _, part := range [][]Condition{r.Match, r.Unless, r.Require} {
 		for i := range part {
@@ -159,6 +163,14 @@ func (r Rule) compile() rule {
 }
 
 func transient(c Condition) bool { return c.key.transient() }
+
+// RefuseFor returns how long the Refuse of a decision lasts, 0 for the default.
+func (p *Policy) RefuseFor(d Decision) time.Duration {
+	if d.Index < 0 || d.Index >= len(p.rules) {
+		return 0
+	}
+	return p.rules[d.Index].RefuseFor
+}
 
 // Len returns the number of rules.
 func (p *Policy) Len() int { return len(p.rules) }

@@ -8,39 +8,6 @@ package tlsrules
 
 import "math/bits"
 
-// Action is what becomes of a connection. The zero Action drops.
-type Action uint8
-
-const (
-	Drop     Action = iota // silence
-	Accept                 // pass
-	Reset                  // an RST to both ends
-	Continue               // a rule's action only: the next rule is asked
-)
-
-var actionNames = [...]string{Drop: "drop", Accept: "accept", Reset: "reset", Continue: "continue"}
-
-// String returns the action as a policy spells it.
-func (a Action) String() string {
-	if int(a) < len(actionNames) {
-		return actionNames[a]
-	}
-	return "invalid"
-}
-
-// Refuses reports whether the action ends the connection.
-func (a Action) Refuses() bool { return a != Accept && a != Continue }
-
-// ParseAction is the inverse of Action.String.
-func ParseAction(s string) (Action, bool) {
-	for a, name := range actionNames {
-		if name == s {
-			return Action(a), true
-		}
-	}
-	return Drop, false
-}
-
 // Stage is the moment at which a group of facts becomes known.
 type Stage uint8
 

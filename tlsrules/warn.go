@@ -22,6 +22,7 @@ func (p *Policy) warnings(i int) []string {
 	if r.Action == Continue && len(r.Require) == 0 {
 		w = append(w, `has no effect: action = "continue" without require`)
 	}
+	w = append(w, r.refusalWarnings()...)
 	allowed, said := r.allowedVersions()
 	if said == "" {
 		w = append(w, "is never satisfied: match and require have no version in common")
@@ -301,6 +302,21 @@ func (r *rule) recordWarnings(allowed uint64) (w []string) {
 	}
 	if find(r.Require, KeyAlert) != nil {
 		w = append(w, `refuses at every encrypted alert, the closing one of each connection too: set unseen = "allow" to judge only those in clear`)
+	}
+	return w
+}
+
+// refusalWarnings tells of refusals at a record that are not what was meant.
+func (r *rule) refusalWarnings() (w []string) {
+	a, on := r.Otherwise, r.Require
+	if r.Action.Refuses() {
+		a, on = r.Action, r.Match
+	}
+	switch kind := a.Kind(); {
+	case kind == Drop && find(on, KeyContentType) != nil:
+		w = append(w, `stops the whole connection with the first such record: behind a byte that was dropped TCP delivers nothing, and both ends wait; "reset" tells them`)
+	case kind == Alert && slices.ContainsFunc(on, transient):
+		w = append(w, `sends its alert only as long as the server's records are in clear: behind the ServerHello in TLS 1.3, and behind ChangeCipherSpec before, the connection is reset`)
 	}
 	return w
 }

@@ -210,7 +210,7 @@ func (r *runner) Flow(rep *engine.Report) {
 }
 
 func outcomeOf(d *tlsrules.Decision) Outcome {
-	return Outcome{Verdict: d.Action.String(), Rule: d.Rule, Reason: d.Reason.String(), Stage: d.Stage.String(), Observed: d.Observed}
+	return Outcome{Verdict: d.Action.Name(), Rule: d.Rule, Reason: d.Reason.String(), Stage: d.Stage.String(), Observed: d.Observed}
 }
 
 // outcome is what a test is compared with: what would be, if it asks for that,
