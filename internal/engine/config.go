@@ -50,6 +50,8 @@ type Defaults struct {
 	Undecided tlsrules.Action
 	// Observe reports what would be refused and refuses nothing.
 	Observe bool
+	// RefuseFor is how long a tlsrules.Refuse lasts where no rule says: 60 s.
+	RefuseFor time.Duration
 }
 
 // Midstream says what becomes of a connection whose SYN was not seen.
@@ -79,6 +81,7 @@ type Limits struct {
 	Buffered      int           // bytes, all connections together: 256 MiB
 	PerConnection int           // bytes kept for one connection: 96 KiB
 	Hello         int           // bytes of a ClientHello: 64 KiB
+	Refused       int           // pairs of client and server between which SYNs are refused: 16384
 	Decide        time.Duration // from first byte to decision: 30 s
 }
 
@@ -93,8 +96,12 @@ func (c Config) withDefaults() Config {
 	or(&c.Limits.Buffered, 256<<20)
 	or(&c.Limits.PerConnection, 96<<10)
 	or(&c.Limits.Hello, 64<<10)
+	or(&c.Limits.Refused, 16384)
 	if c.Limits.Decide <= 0 {
 		c.Limits.Decide = 30 * time.Second
+	}
+	if c.Default.RefuseFor <= 0 {
+		c.Default.RefuseFor = time.Minute
 	}
 	if c.Interface == nil {
 		c.Interface = func(uint32) string { return "" }

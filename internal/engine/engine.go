@@ -31,6 +31,9 @@ type Engine struct {
 	searches  []*search     // the same
 	listeners []*via.Conn   // the same
 	waiting   waiting       // connections whose time to decide is running
+	opening   opening       // where an alert could stand
+	unread    unread        // alerts that may have been lost
+	refusing  earlier       // between whom connections are refused
 	counts    Stats
 	shared    published
 	now       int64
@@ -51,6 +54,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	e := &Engine{cfg: cfg, policy: policy}
 	e.budget.Max = cfg.Limits.Buffered
 	e.limits.Hello = cfg.Limits.Hello
+	e.refusing.limit = cfg.Limits.Refused
 	e.table = conntrack.New(conntrack.Config{
 		Connections: cfg.Limits.Connections,
 		HalfOpen:    cfg.Limits.HalfOpen,
@@ -71,6 +75,7 @@ type Result struct {
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now = now
 	e.startGrace(now)
+	e.opening.c = nil
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -113,6 +118,11 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 
 // track finds the connection and answers what can be answered without reading.
 func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
+	if e.refusing.has(seg, e.now) && e.inUse(seg) {
+		e.counts.RefusedEarlier++
+		e.resetUntracked(seg, p.InDev)
+		return e.drop(DropRefused)
+	}
 	t := e.table.Track(seg, e.now)
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
@@ -125,7 +135,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.invalid(p, seg, t)
 	case conntrack.Opened, conntrack.Reopened:
 		e.attach(c, t.Dir, p)
-		e.judgeFirst(c)
+		if !e.refusedEarlier(c) {
+			e.judgeFirst(c)
+		}
 	case conntrack.Midstream:
 		e.beginMidstream(c, t.Dir, p, seg)
 	}

@@ -47,6 +47,7 @@ type flow struct {
 	via     *via.Conn // listens to what is not TLS; nil until there is something
 	search  *search   // for the texts of the policy; nil until something is said
 	rec     *recorded // of a capture
+	alert   *alert    // refused with one
 	devices [2]uint32 // interface towards the sender of each direction
 }
 
@@ -71,6 +72,9 @@ type inspection struct {
 	decision   tlsrules.Decision // as far as it goes
 	resumption resumption
 	certs      *Certificates // nil until there was something to tell
+	stamps     stamps
+	// condemned: it will be refused with an alert, once there is a hello to answer.
+	condemned bool
 }
 
 // maxSpare bounds what is kept of a burst of connections.
@@ -110,6 +114,7 @@ func (e *Engine) release(f *flow) {
 	ins.decision = tlsrules.Decision{}
 	ins.resumption = resumption{}
 	ins.certs.forget()
+	ins.stamps, ins.condemned = stamps{}, false
 	if len(e.spare) < maxSpare {
 		e.spare = append(e.spare, ins)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
+	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
 )
 
@@ -14,6 +15,7 @@ import (
 // is an answer, and what is held is accounted for.
 func FuzzPackets(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0})
+	f.Add([]byte{8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 129, 1, 0, 6, 0, 0, 0})
 	f.Add([]byte{3, 1, 33, 7, 3, 2, 47, 128, 4, 3, 27, 255, 5, 129, 0, 0, 3, 132, 40, 1})
 	var packets [][]byte
 	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed", "tls12 client cert"} {
@@ -34,12 +36,17 @@ func FuzzPackets(f *testing.F) {
 		cfg.Sink = events
 		cfg.Inject = func(ip []byte, _ uint32) error {
 			var p packet.Parsed
-			if packet.Decode(ip, &p) != packet.OK || !p.Flags.Has(packet.RST) {
+			if packet.Decode(ip, &p) != packet.OK || !p.Flags.Has(packet.RST) && !(p.Flags.Has(packet.FIN) && len(p.Payload) == 7) {
 				t.Errorf("injected %x", ip)
 			}
 			return nil
 		}
-		e := New(cfg, mixed())
+		p := mixed()
+		if len(ops) > 0 && ops[0]&8 != 0 {
+			p = telling()
+			cfg.Default.Malformed, cfg.Default.Undecided, cfg.Limits.Refused = tlsrules.AlertOf(50), tlsrules.Refuse, 2
+		}
+		e := New(cfg, p)
 		now := second
 		at := 0
 		// Four bytes an operation: which packet, what to change, where, to what.
@@ -68,6 +75,63 @@ func FuzzPackets(f *testing.F) {
 		}
 		e.Close(now)
 		checkAccounts(t, &lab{e: e, sink: events})
+	})
+}
+
+// telling refuses in every way that a client is told of.
+func telling() *tlsrules.Policy {
+	return policy(tlsrules.Defaults{Action: tlsrules.Alert, NotTLS: tlsrules.Refuse},
+		tlsrules.Rule{Name: "named", Require: []tlsrules.Condition{condition("sni", "api.bank.example")}, Otherwise: denied},
+		tlsrules.Rule{Name: "new", Require: []tlsrules.Condition{condition("version", "1.3")}, Otherwise: tlsrules.Refuse},
+		tlsrules.Rule{Name: "port", Match: []tlsrules.Condition{condition("source_port", "1-2")}, HasAction: true, Action: tlsrules.Alert},
+		tlsrules.Rule{Name: "quiet", Require: []tlsrules.Condition{condition("content_type", "handshake", "change_cipher_spec")}, Otherwise: tlsrules.AlertOf(10)},
+	)
+}
+
+// FuzzAlert sends parts of a server's answer in any order, some lost behind us:
+// the client, whichever copy it prefers, is given what the server said, or that
+// and then the alert, and never a mix.
+func FuzzAlert(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 255})
+	f.Add([]byte{1, 8, 40, 255, 8, 0, 255, 32, 0, 0, 0, 0, 255})
+	f.Add([]byte{2, 0, 2, 9, 0, 0, 1, 64, 9, 0, 0, 0, 255, 64, 3, 0})
+	hello, answer := recording(f, "tls12 ecdhe")[0].bytes, recording(f, "tls12 ecdhe")[1].bytes
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		if len(ops) == 0 || len(ops) > 600 {
+			return
+		}
+		p := otherwise(denied, "version", "1.3")
+		if ops[0]&2 != 0 {
+			p = otherwise(denied, "cert_sha256", "0000000000000000000000000000000000000000000000000000000000000000")
+		}
+		l := newLab(t, config(), p)
+		k := l.link("192.0.2.10", "203.0.113.10", 1, -uint32(ops[0])*3)
+		k.latest = ops[0]&1 != 0
+		k.open()
+		k.data(original, 0, hello)
+		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
+			from, to := int(ops[1])*len(answer)/255, int(ops[2])*len(answer)/255
+			k.lost = ops[0]&2 != 0
+			k.losing = int(ops[0] >> 2 & 1)
+			switch {
+			case ops[0]&16 != 0:
+				k.ack(original)
+			case ops[0]&32 != 0:
+				k.data(original, 0, hello)
+			case ops[0]&64 != 0:
+				l.now += int64(ops[1]) * second / 4
+				l.e.Tick(l.now)
+			case ops[0]&128 != 0: // few bytes where the next ones belong
+				at := len(k.ends[0].got) + int(ops[1]%12)
+				k.data(reply, at, answer[min(at, len(answer)):min(at+int(ops[2]%12), len(answer))])
+			case from < to:
+				k.data(reply, from, answer[from:to])
+			}
+			k.told("fuzz", original, answer)
+			k.sameAlerts("fuzz")
+		}
+		l.e.Close(l.now)
+		checkAccounts(t, l)
 	})
 }
 

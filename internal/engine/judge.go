@@ -19,6 +19,8 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	switch {
 	case !d.Decided:
 		e.advance(c)
+	case e.tooEarly(f, d):
+		f.ins.condemned = true
 	case d.Observed || d.Action != tlsrules.Accept:
 		e.decide(c, d, e.policy.Explain(d, &f.ins.facts))
 	default:
@@ -39,7 +41,12 @@ func (e *Engine) judgeFirst(c *conntrack.Conn[flow]) {
 // speaks about, such as bytes that break TLS's syntax.
 func (e *Engine) circumstance(c *conntrack.Conn[flow], a tlsrules.Action, reason tlsrules.Reason, detail string) {
 	f := &c.Value
-	d := tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: reason, Stage: f.ins.facts.Stage()}
+	if f.ins.condemned { // whatever else comes
+		d := e.policy.Decide(&f.ins.facts, &f.ins.judgement)
+		e.decide(c, d, e.policy.Explain(d, &f.ins.facts))
+		return
+	}
+	d := tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: reason, Stage: f.ins.facts.Stage(), Index: -1}
 	d.Observed = a != tlsrules.Accept && e.cfg.Default.Observe
 	e.decide(c, d, detail)
 }
@@ -57,6 +64,14 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 	if d.Action.Refuses() && !d.Observed && e.graceful(f) {
 		e.forgive(c, d, detail)
 		return
+	}
+	if !d.Observed {
+		switch d.Action.Kind() {
+		case tlsrules.Alert:
+			d, detail = e.alertOrReset(c, d, detail)
+		case tlsrules.Refuse:
+			e.refuseFrom(c, d)
+		}
 	}
 	f.ins.decision, f.sum.decision = d, d
 	e.settle(f)
@@ -116,7 +131,7 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 			e.tellTLS(c)
 		}
 	}
-	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final {
+	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final && !f.ins.condemned {
 		f.sum.decision = *d
 		e.settle(f)
 	}

@@ -46,6 +46,8 @@ type link struct {
 	lost              bool       // what passes is lost behind the engine
 	lossy             *rand.Rand // loses packets before and behind the engine
 	latest            bool       // of copies not yet read, receivers take the latest
+	losing            int        // so many alerts of ours are lost
+	alerts            [][]byte   // sent in its name, whole packets
 }
 
 // end is a TCP endpoint, as far as a receiver goes.
@@ -56,6 +58,8 @@ type end struct {
 	early     map[int]byte // beyond that, by offset: the first copy counts
 	closed    bool         // by an RST that RFC 5961 lets it take
 	challenge bool         // owes a challenge ACK for an RST that was not exact
+	ended     bool         // has got a FIN of ours
+	owes      bool         // owes an ACK for what we sent
 	delivered int          // segments
 }
 
@@ -100,40 +104,72 @@ func newLab(t testing.TB, cfg Config, p *tlsrules.Policy) *lab {
 	return l
 }
 
-// injected takes a packet of the engine's own to its receiver.
+// injected takes a packet of the engine's own to its receiver: an RST, or an
+// alert with the FIN.
 func (l *lab) injected(ip []byte, _ uint32) error {
 	var p packet.Parsed
-	if packet.Decode(ip, &p) != packet.OK || !p.ChecksumOK() || p.Flags&^packet.ACK != packet.RST {
-		l.t.Errorf("injected %x: not a sound RST", ip)
+	sound := packet.Decode(ip, &p) == packet.OK && p.ChecksumOK()
+	rst := p.Flags&^packet.ACK == packet.RST && len(p.Payload) == 0
+	alert := p.Flags == packet.FIN|packet.PSH|packet.ACK && len(p.Payload) == 7 && p.Payload[0] == 21
+	if !sound || !rst && !alert {
+		l.t.Errorf("injected %x: neither a sound RST nor an alert", ip)
 		return nil
 	}
 	src, dst := netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)
 	for _, k := range l.links {
 		for d, to := range k.ends {
 			if from := k.ends[1-d]; to.addr == dst && from.addr == src {
-				k.reset(to, from, &p)
+				if rst {
+					k.reset(to, from, &p)
+				} else {
+					k.alert(to, from, &p)
+				}
 				return nil
 			}
 		}
 	}
-	l.t.Errorf("injected RST from %s to %s: nobody there", src, dst)
+	l.t.Errorf("injected packet from %s to %s: nobody there", src, dst)
 	return nil
+}
+
+// alert gives an alert to its receiver.
+func (k *link) alert(to, from *end, p *packet.Parsed) {
+	k.alerts = append(k.alerts, slices.Clone(p.Raw))
+	if k.losing > 0 {
+		k.losing--
+		return
+	}
+	s := segment{src: from.addr, dst: to.addr, seq: uint32(p.Seq), flags: p.Flags, payload: slices.Clone(p.Payload)}
+	k.deliver(s)
+	if at := s.seq + uint32(len(s.payload)); at == from.iss+1+uint32(len(to.got)) && !to.closed {
+		to.ended = true
+	}
+	to.owes = true
 }
 
 // reset is RFC 5961, Section 3.2 (and RFC 9293, Section 3.10.7.3 in SYN-SENT).
 func (k *link) reset(to, from *end, p *packet.Parsed) {
-	if uint32(p.Seq) == from.iss+1+uint32(len(to.got)) || to.delivered == 0 && p.Flags.Has(packet.ACK) && uint32(p.Ack)-to.iss-1 < 1500 {
+	if uint32(p.Seq) == from.nxt(to) || to.delivered == 0 && p.Flags.Has(packet.ACK) && uint32(p.Ack)-to.iss-1 < 1500 {
 		to.closed = true
 		return
 	}
 	to.challenge = true
 }
 
-// challenges lets the ends answer RSTs that were not exact.
+// nxt is the number that the other end expects next.
+func (e *end) nxt(other *end) uint32 {
+	n := e.iss + 1 + uint32(len(other.got))
+	if other.ended {
+		n++
+	}
+	return n
+}
+
+// challenges lets the ends answer RSTs that were not exact, and alerts.
 func (k *link) challenges() {
 	for d, e := range k.ends {
-		if e.challenge && !e.closed {
-			e.challenge = false
+		if (e.challenge || e.owes) && !e.closed {
+			e.challenge, e.owes = false, false
 			k.ack(conntrack.Direction(d))
 		}
 	}
@@ -163,7 +199,7 @@ func (k *link) segment(d conntrack.Direction, offset int, payload []byte, flags 
 	from, to := k.ends[d], k.ends[d.Other()]
 	return segment{
 		src: from.addr, dst: to.addr, flags: flags, payload: payload,
-		seq: from.iss + 1 + uint32(offset), ack: to.iss + 1 + uint32(len(from.got)),
+		seq: from.iss + 1 + uint32(offset), ack: to.nxt(from),
 	}
 }
 

@@ -50,6 +50,7 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed) Result {
 	f := &c.Value
 	s := e.stream(c, d)
+	e.look(c, d, seg)
 	if f.phase == refused { // by what its first packet says
 		return e.refuse(c, d, p, seg, c.ISS(d).Add(1))
 	}

@@ -162,6 +162,7 @@ func (e *Engine) place(c *conntrack.Conn[flow], d conntrack.Direction, seg *pack
 	if seg.Flags.Has(packet.SYN) {
 		seq = seq.Add(1)
 	}
+	e.look(c, d, seg)
 	switch e.offer(c, d, seq, seg) {
 	case reassembly.Overlap:
 		if e.counts.Overlaps++; c.Value.phase != decided {

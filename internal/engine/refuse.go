@@ -14,22 +14,30 @@ import (
 // its direction's stream stood without it: the next byte its receiver expects.
 func (e *Engine) refuse(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed, before seqnum.Value) Result {
 	f := &c.Value
-	if f.sum.decision.Action == tlsrules.Reset {
-		e.resetSender(c, d, seg)
-		if f.streams[d].Started() && !seg.Flags.Has(packet.SYN) {
+	if f.sum.decision.Action != tlsrules.Drop {
+		a := f.alert
+		if a != nil {
+			e.sendAlert(c, d, seg)
+		}
+		if a == nil || d == a.to {
+			e.resetSender(c, d, seg)
+		}
+		if (a == nil || d != a.to) && f.streams[d].Started() && !seg.Flags.Has(packet.SYN) {
 			e.reset(c, d, before, seg.Ack, seg.Flags.Has(packet.ACK))
 		}
 	}
 	e.release(f)
-	return e.dropRefused(p)
+	return e.dropRefused(c, p, seg)
 }
 
 // refuseNow refuses a connection between packets: its time is up.
 func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if f.sum.decision.Action == tlsrules.Reset {
+	if f.sum.decision.Action != tlsrules.Drop {
 		for d := conntrack.Original; d <= conntrack.Reply; d++ {
-			if s := e.stream(c, d); s.Started() {
+			if f.alert != nil && d == f.alert.to {
+				e.sendAlert(c, d, nil)
+			} else if s := e.stream(c, d); s.Started() {
 				e.reset(c, d, s.Next(), c.Acked(d.Other()), true)
 			}
 		}
@@ -41,13 +49,28 @@ func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
 // may have been lost or come too early; the sender's own acknowledgement says
 // exactly which number it accepts (RFC 9293, Section 3.10.7.1).
 func (e *Engine) refusedAgain(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Packet, seg *packet.Parsed) Result {
-	if seg.Flags.Has(packet.RST) || asksForAnother(c, d, seg) {
+	a := c.Value.alert
+	if seg.Flags.Has(packet.RST) {
+		if a != nil && d != a.to {
+			e.unread.remove(a) // it has ended the connection itself
+		}
 		return e.pass(p)
 	}
-	if c.Value.sum.decision.Action == tlsrules.Reset {
+	if asksForAnother(c, d, seg) {
+		if c.Value.sum.decision.Reason != tlsrules.ReasonRefusedEarlier {
+			return e.pass(p)
+		}
+		e.table.GiveWay(c) // the time of the earlier refusal is over
+		return e.track(p, seg)
+	}
+	switch {
+	case c.Value.sum.decision.Action == tlsrules.Drop:
+	case a != nil && d != a.to:
+		e.answerAlerted(c, seg)
+	default:
 		e.resetSender(c, d, seg)
 	}
-	return e.dropRefused(p)
+	return e.dropRefused(c, p, seg)
 }
 
 // asksForAnother reports whether a segment is a SYN for another connection on the
@@ -59,13 +82,19 @@ func asksForAnother(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.
 	if c.HasISS(d) && seg.Seq == c.ISS(d) {
 		return false // its own, again
 	}
-	return c.State() != conntrack.SynSent || c.Value.sum.decision.Stage != tlsrules.StageSYN
+	decision := &c.Value.sum.decision
+	return c.State() != conntrack.SynSent || decision.Stage != tlsrules.StageSYN || decision.Reason == tlsrules.ReasonRefusedEarlier
 }
 
 // dropRefused drops a packet of a refused connection; the first one carries
-// the refusal into the kernel's connection mark, where it outlives us.
-func (e *Engine) dropRefused(p *nfq.Packet) Result {
+// the refusal into the kernel's connection mark, where it outlives us. What is
+// refused for an earlier refusal is so for a while only, and leaves no mark on its
+// ports.
+func (e *Engine) dropRefused(c *conntrack.Conn[flow], p *nfq.Packet, seg *packet.Parsed) Result {
 	e.counts.Dropped[DropRefused]++
+	if c.Value.sum.decision.Reason == tlsrules.ReasonRefusedEarlier && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN {
+		return Result{Verdict: nfq.Drop}
+	}
 	if m := e.cfg.Marks; m.Mask() == 0 || m.Kind(p.Mark) == nfq.Refused {
 		return Result{Verdict: nfq.Drop}
 	}
@@ -116,7 +145,12 @@ func (e *Engine) inject(from, to netip.AddrPort, index uint32, seq, ack seqnum.V
 		Seq: seq, Ack: ack, HasAck: hasAck,
 	}
 	e.scratch = r.Append(e.scratch[:0])
-	if err := e.cfg.Inject(e.scratch, index); err != nil {
+	e.send(e.scratch, index)
+}
+
+// send sends a packet of our own.
+func (e *Engine) send(ip []byte, index uint32) {
+	if err := e.cfg.Inject(ip, index); err != nil {
 		e.counts.InjectFailed++
 		return
 	}

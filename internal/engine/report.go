@@ -41,6 +41,7 @@ type Report struct {
 	Decision  tlsrules.Decision
 	Detail    string // why it was refused, a sentence
 	Packet    uint64 // at which it was refused; the first is 1
+	AlertSent uint8  // the description of the alert it was refused with; 0: none
 	Offloaded bool
 	Graced    bool   // it passes only because the time of grace is not over
 	Session   *Began // where the session resumed began, nil if that is not known

@@ -63,6 +63,11 @@ type Stats struct {
 	Unread          uint64 // connections accepted because bytes of them passed unseen
 	Accepted        uint64 // connections
 	Refused         uint64 // connections
+	Alerts          uint64 // of those, with an alert
+	AlertsTooLate   uint64 // connections that were reset because their client would not have read an alert
+	RefusedEarlier  uint64 // SYNs answered as by a closed port, for an earlier refusal
+	RefusedPairs    uint64 // of client and server, between which that is done now
+	RefusedUnnoted  uint64 // pairs let go of early, for there were more than limits.refused
 	Observed        uint64 // connections that would have been refused
 	Offloaded       uint64 // connections
 	TLSConnections  uint64
@@ -103,6 +108,11 @@ func (s *Stats) Add(o *Stats) {
 	s.Unread += o.Unread
 	s.Accepted += o.Accepted
 	s.Refused += o.Refused
+	s.Alerts += o.Alerts
+	s.AlertsTooLate += o.AlertsTooLate
+	s.RefusedEarlier += o.RefusedEarlier
+	s.RefusedPairs += o.RefusedPairs
+	s.RefusedUnnoted += o.RefusedUnnoted
 	s.Observed += o.Observed
 	s.Offloaded += o.Offloaded
 	s.TLSConnections += o.TLSConnections
@@ -137,6 +147,7 @@ func (e *Engine) publish() {
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
 	s.Buffered = uint64(e.budget.Used() + e.buffers.Held())
 	s.Sessions = uint64(e.cfg.Sessions.Len())
+	s.RefusedPairs, s.RefusedUnnoted = uint64(len(e.refusing.pairs)), e.refusing.unnoted
 	e.shared.mu.Lock()
 	e.shared.stats = s
 	e.shared.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"tlsgate/conntrack"
+	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/suites"
 	"tlsgate/tlsrules/tlswire"
 )
@@ -19,6 +20,9 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,
 		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
 		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase, Later: f.sum.later,
+	}
+	if d := &r.Decision; r.Packet != 0 && !d.Observed && d.Action.Kind() == tlsrules.Alert {
+		r.AlertSent = d.Action.Description()
 	}
 	if f.rec != nil {
 		r.Cut, r.Partial = f.rec.cut, f.unsure()
@@ -79,6 +83,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		}
 	}
 	e.stopClock(c)
+	e.unread.remove(f.alert)
 	if f.phase != refused {
 		e.tellTLS(c)
 	}

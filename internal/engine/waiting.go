@@ -57,13 +57,17 @@ func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
 func (e *Engine) Tick(now int64) {
 	e.now = now
 	e.startGrace(now)
+	e.opening.c = nil
 	for c := e.waiting.first; c != nil && c.Value.firstByte+int64(e.cfg.Limits.Decide) <= now; c = e.waiting.first {
 		e.stopClock(c)
+		e.look(c, conntrack.Original, nil)
 		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))
 		if c.Value.phase == refused {
 			e.refuseNow(c)
 		}
 	}
+	e.alertsAgain()
+	e.refusing.expire(now)
 	e.table.Expire(now)
 	e.publish()
 }
