@@ -80,6 +80,7 @@ type ours struct {
 	Reason       string       `json:"reason,omitempty"`
 	Detail       string       `json:"detail,omitempty"`
 	Packet       uint64       `json:"packet,omitempty"`
+	AlertSent    string       `json:"alert_sent,omitempty"`
 	Observed     bool         `json:"observed,omitempty"`
 	Stage        string       `json:"stage,omitempty"`
 	Cipher       string       `json:"cipher,omitempty"`
@@ -203,11 +204,14 @@ func gate(r *engine.Report) *ours {
 	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed, beginning: beginningOf(r), sessionPart: sessionOf(r)}
 	o.Cut = r.Cut > 0 || r.Missing > 0 || r.Partial
 	if d.Decided {
-		o.Verdict = d.Action.String()
+		o.Verdict = d.Action.Name()
 		o.Stage = d.Stage.String()
 	}
 	if r.Packet != 0 {
 		o.Reason, o.Detail, o.Packet = d.Reason.String(), r.Detail, r.Packet
+	}
+	if r.AlertSent != 0 {
+		o.AlertSent = suites.AlertName(r.AlertSent)
 	}
 	for _, a := range r.Alerts {
 		o.Alerts = append(o.Alerts, alertOf(a))

@@ -69,6 +69,29 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestWays: a refusal is told by its verdict, and the alert that was sent by name.
+func TestWays(t *testing.T) {
+	for _, tt := range []struct {
+		action tlsrules.Action
+		sent   uint8
+		want   string
+	}{
+		{tlsrules.Alert, 40, `"verdict":"alert","rule":"partner","reason":"require.cipher","detail":"server selected AES128-SHA","packet":5,"alert_sent":"handshake_failure",`},
+		{tlsrules.AlertOf(49), 49, `"verdict":"alert","rule":"partner","reason":"require.cipher","detail":"server selected AES128-SHA","packet":5,"alert_sent":"access_denied",`},
+		{tlsrules.AlertOf(49), 0, `"verdict":"alert","rule":"partner","reason":"require.cipher","detail":"server selected AES128-SHA","packet":5,"stage"`}, // observed
+		{tlsrules.Refuse, 0, `"verdict":"refuse",`},
+	} {
+		r := refusal()
+		r.Decision.Action, r.AlertSent = tt.action, tt.sent
+		var out bytes.Buffer
+		l := New(&out)
+		l.Drop(r)
+		if err := l.Close(); err != nil || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s: %v, got %s", tt.action, err, out.String())
+		}
+	}
+}
+
 // TestStats: every counter of the engine is in the stats event.
 func TestStats(t *testing.T) {
 	var out bytes.Buffer

@@ -67,7 +67,7 @@ func (t *Table) Flow(r *engine.Report) {
 	t.rows++
 	x := t.row(r.ID)
 	delete(t.open, r.ID)
-	verdict := r.Decision.Action.String()
+	verdict := r.Decision.Action.Name()
 	if !r.Decision.Decided {
 		verdict = "undecided"
 	}
