@@ -64,6 +64,7 @@ type Default struct {
 	Midstream Midstream
 	Observe   bool          // mode = "observe"
 	Grace     time.Duration // after start; 0 is none
+	RefuseFor time.Duration // how long action Refuse lasts, where a rule does not say
 }
 
 // MPTCP says what becomes of Multipath TCP (RFC 8684). The zero MPTCP refuses.
@@ -104,6 +105,7 @@ type Limits struct {
 	PerConnection int
 	Hello         int
 	Sessions      int // remembered
+	Refused       int // pairs of client and server between which connections are refused
 	Decide        time.Duration
 }
 

@@ -51,9 +51,10 @@ func defaults() settings {
 		Default: Default{
 			Action: tlsrules.Accept, NotTLS: tlsrules.Accept, Malformed: tlsrules.Reset, Ambiguous: tlsrules.Reset,
 			Undecided: tlsrules.Reset, Overload: tlsrules.Drop, MPTCP: MPTCPStrip, Midstream: MidstreamAccept,
+			RefuseFor: time.Minute,
 		},
 		Limits: Limits{
-			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536,
+			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536, Refused: 16384,
 			Hello: 64 << 10, Decide: 30 * time.Second,
 		},
 		Log: Log{Events: "-", Stats: time.Minute},
@@ -72,6 +73,9 @@ hello = "0B"
 decide = "0s"
 half_open = 0
 sessions = 0
+refused = 0
+[default]
+refuse_for = "0s"
 [log]
 stats = 0`,
 		"written out, as POLICY.md has them": `
@@ -96,6 +100,7 @@ mptcp      = "strip"
 midstream  = "accept"
 undecided  = "reset"
 overload   = "drop"
+refuse_for = "60s"
 grace      = "0s"
 [limits]
 connections = 262144
@@ -105,6 +110,7 @@ hello       = "64KiB"
 decide      = "30s"
 half_open   = 65536
 sessions    = 65536
+refused     = 16384
 [log]
 events = "-"
 stats  = "60s"`,
@@ -137,15 +143,20 @@ func TestSettings(t *testing.T) {
 		{`default = { action = "drop", mode = "Observe", not_tls = "reset", malformed = "drop", ambiguous = "accept", mptcp = "refuse", midstream = "inspect", undecided = "accept", overload = "reset", grace = "36h" }`, func(s *settings) {
 			s.Default = Default{
 				Action: tlsrules.Drop, Observe: true, NotTLS: tlsrules.Reset, Malformed: tlsrules.Drop, Ambiguous: tlsrules.Accept,
-				MPTCP: MPTCPRefuse, Midstream: MidstreamInspect, Undecided: tlsrules.Accept, Overload: tlsrules.Reset, Grace: 36 * time.Hour,
+				MPTCP: MPTCPRefuse, Midstream: MidstreamInspect, Undecided: tlsrules.Accept, Overload: tlsrules.Reset, Grace: 36 * time.Hour, RefuseFor: time.Minute,
 			}
 		}},
 		{`default = { mptcp = "accept", midstream = "reset" }`, func(s *settings) {
 			s.Default.MPTCP, s.Default.Midstream = MPTCPAccept, MidstreamReset
 		}},
+		{`default = { action = "alert:access_denied", not_tls = "refuse", malformed = "Alert:Decode_Error", ambiguous = "alert", undecided = "refuse", refuse_for = "5m" }`, func(s *settings) {
+			d := &s.Default
+			d.Action, d.NotTLS, d.Malformed = tlsrules.AlertOf(49), tlsrules.Refuse, tlsrules.AlertOf(50)
+			d.Ambiguous, d.Undecided, d.RefuseFor = tlsrules.Alert, tlsrules.Refuse, 5*time.Minute
+		}},
 		{`default.midstream = "drop"`, func(s *settings) { s.Default.Midstream = MidstreamDrop }},
-		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10 }`, func(s *settings) {
-			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10}
+		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10, refused = 20 }`, func(s *settings) {
+			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Refused: 20}
 		}},
 		{`log = { events = "/var/log/tlsgate.json", stats = "5s" }`, func(s *settings) { s.Log = Log{"/var/log/tlsgate.json", 5 * time.Second} }},
 	} {

@@ -166,14 +166,15 @@ func readIntercept(t *table) Intercept {
 }
 
 func readDefault(t *table) Default {
-	const accept = tlsrules.Accept
+	const accept, reset, alert, refuse = tlsrules.Accept, tlsrules.Reset, tlsrules.Alert, tlsrules.Refuse
 	d := Default{
-		Action:    t.action("action", accept, accept),
-		NotTLS:    t.action("not_tls", accept, accept),
-		Malformed: t.action("malformed", tlsrules.Reset, accept),
-		Ambiguous: t.action("ambiguous", tlsrules.Reset, accept),
-		Undecided: t.action("undecided", tlsrules.Reset, accept),
-		Overload:  t.action("overload", tlsrules.Drop, accept),
+		Action:    t.action("action", accept, accept, alert, refuse),
+		NotTLS:    t.alertless("not_tls", "only TLS has alerts", accept, accept, refuse),
+		Malformed: t.action("malformed", reset, accept, alert, refuse),
+		Ambiguous: t.action("ambiguous", reset, accept, alert, refuse),
+		Undecided: t.action("undecided", reset, accept, alert, refuse),
+		Overload:  t.alertless("overload", "what is too much is not known to be TLS", tlsrules.Drop, accept),
+		RefuseFor: t.duration("refuse_for", 60*time.Second),
 		Observe:   t.oneOf("mode", 0, []string{"enforce", "observe"}) == 1,
 		MPTCP:     MPTCP(t.oneOf("mptcp", int(MPTCPStrip), mptcpNames)),
 		Midstream: Midstream(t.oneOf("midstream", int(MidstreamAccept), midstreamNames)),
@@ -191,6 +192,7 @@ func readLimits(t *table) Limits {
 		PerConnection: t.size("per_connection", 96<<10),
 		Hello:         t.size("hello", 64<<10),
 		Sessions:      orDefault(t.integer("sessions", 0, 1<<24), 65536),
+		Refused:       orDefault(t.integer("refused", 0, 1<<24), 16384),
 		Decide:        t.duration("decide", 30*time.Second),
 	}
 	l.HalfOpen = orDefault(t.integer("half_open", 0, most), min(65536, l.Connections))

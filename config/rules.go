@@ -35,9 +35,10 @@ func (l *loader) rule(t *table) tlsrules.Rule {
 		Name:  t.str("name", ""),
 		Match: l.conditions(t.table("match")), Unless: l.conditions(t.table("unless")), Require: l.conditions(t.table("require")),
 		HasAction: t.m["action"] != nil,
-		Action:    t.action("action", tlsrules.Continue, tlsrules.Accept, tlsrules.Continue),
-		Otherwise: t.action("otherwise", tlsrules.Reset),
+		Action:    t.action("action", tlsrules.Continue, tlsrules.Accept, tlsrules.Alert, tlsrules.Refuse, tlsrules.Continue),
+		Otherwise: t.action("otherwise", tlsrules.Reset, tlsrules.Alert, tlsrules.Refuse),
 		Observe:   t.boolean("observe", false),
+		RefuseFor: t.duration("refuse_for", 0),
 	}
 	r.UnseenAllow = t.oneOf("unseen", 0, []string{"", "allow"}) == 1
 	if len(r.Name) > maxName || strings.ContainsFunc(r.Name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\uFFFD' }) {

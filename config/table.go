@@ -277,15 +277,38 @@ var synonyms = map[string]string{
 }
 
 // Actions of POLICY.md that come later.
-var laterActions = []string{"alert", "refuse", "hold"}
+var laterActions = []string{"hold"}
 
-// action takes an action; Continue only where it may stand.
+// action takes one of some actions: besides dropping and resetting those of more.
 func (t *table) action(k string, def tlsrules.Action, more ...tlsrules.Action) tlsrules.Action {
 	words := make([]string, tlsrules.Continue+1)
 	for _, a := range append([]tlsrules.Action{tlsrules.Drop, tlsrules.Reset}, more...) {
-		words[a] = a.String()
+		words[a] = a.Name()
+	}
+	if s, ok := t.m[k].(string); ok && slices.Contains(more, tlsrules.Alert) {
+		if head, _, named := strings.Cut(strings.ToLower(s), ":"); named && head == tlsrules.Alert.Name() {
+			t.take(k)
+			a, err := tlsrules.ParseAction(s)
+			if err != nil {
+				t.l.value(t.key(k), "", err)
+				return def
+			}
+			return a
+		}
 	}
 	return tlsrules.Action(t.oneOf(k, int(def), words, laterActions...))
+}
+
+// alertless is action where there may be nobody who reads alerts.
+func (t *table) alertless(k, why string, def tlsrules.Action, more ...tlsrules.Action) tlsrules.Action {
+	if s, ok := t.m[k].(string); ok {
+		if head, _, _ := strings.Cut(strings.ToLower(s), ":"); head == tlsrules.Alert.Name() {
+			t.take(k)
+			t.fail(k, `write "reset"`, "%q: %s", s, why)
+			return def
+		}
+	}
+	return t.action(k, def, more...)
 }
 
 // list takes a list of strings and numbers, for which a single one may stand.

@@ -166,6 +166,9 @@ func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
 			writeList(b, "unseen", []string{"allow"}, "")
 		}
 	}
+	if r.RefuseFor > 0 {
+		writeList(b, "refuse_for", []string{r.RefuseFor.String()}, "")
+	}
 	fmt.Fprintf(b, "observe        = %t\n", r.Observe)
 }
 

@@ -40,13 +40,14 @@ func sections(c *config.Config) []section {
 			{"not_tls", c.Default.NotTLS.String()}, {"malformed", c.Default.Malformed.String()},
 			{"ambiguous", c.Default.Ambiguous.String()}, {"mptcp", c.Default.MPTCP.String()},
 			{"midstream", c.Default.Midstream.String()}, {"undecided", c.Default.Undecided.String()},
-			{"overload", c.Default.Overload.String()}, {"grace", c.Default.Grace.String()},
+			{"overload", c.Default.Overload.String()}, {"refuse_for", c.Default.RefuseFor.String()},
+			{"grace", c.Default.Grace.String()},
 		}},
 		{"limits", []setting{
 			{"connections", c.Limits.Connections}, {"buffered", c.Limits.Buffered},
 			{"per_connection", c.Limits.PerConnection}, {"hello", c.Limits.Hello},
 			{"decide", c.Limits.Decide.String()}, {"half_open", c.Limits.HalfOpen},
-			{"sessions", c.Limits.Sessions},
+			{"sessions", c.Limits.Sessions}, {"refused", c.Limits.Refused},
 		}},
 		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
 	}
@@ -83,6 +84,7 @@ type checkedRule struct {
 	Action    string              `json:"action"`
 	Otherwise string              `json:"otherwise,omitempty"`
 	Unseen    string              `json:"unseen,omitempty"`
+	RefuseFor string              `json:"refuse_for,omitempty"`
 	Observe   bool                `json:"observe"`
 	Stage     string              `json:"stage"`
 	Final     string              `json:"final"` // or "never"
@@ -146,6 +148,9 @@ func ruleJSON(r tlsrules.RuleInfo) checkedRule {
 	}
 	if len(r.Require) > 0 {
 		j.Otherwise = r.Otherwise.String()
+	}
+	if r.RefuseFor > 0 {
+		j.RefuseFor = r.RefuseFor.String()
 	}
 	if r.UnseenAllow {
 		j.Unseen = "allow"

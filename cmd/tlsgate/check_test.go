@@ -37,6 +37,8 @@ ports = "all"
 in_interfaces = ["eth*", "wan0"]
 [default]
 mode = "observe"
+malformed = "alert:decode_error"
+undecided = "refuse"
 [sets]
 "a b" = ["x.example", "none"]
 [[rule]]
@@ -48,11 +50,23 @@ action = "accept"
 otherwise = "drop"
 unseen = "allow"
 observe = true
+[[rule]]
+name = "told"
+require = { version = "1.2" }
+otherwise = "alert:access_denied"
+[[rule]]
+name = "closed"
+match = { sni = "x.example" }
+action = "refuse"
+refuse_for = "90s"
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range append(files, all) {
 		code, first, stderr := check(t, f)
+		if told := `otherwise      = "alert:access_denied"`; f == all && !(strings.Contains(first, told) && strings.Contains(first, `refuse_for     = "1m30s"`)) {
+			t.Errorf("%q and refuse_for are missing in %s", told, first)
+		}
 		if code == exitUsage && strings.Contains(f, "broken") {
 			continue
 		}

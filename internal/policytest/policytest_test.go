@@ -172,11 +172,12 @@ name = "partner"
 match = { destination = "203.0.113.0/24", port = 443, sni = "*.bank.example" }
 require = { version = ["1.2", "1.3"], cipher = "ECDHE-RSA-AES128-GCM-SHA256" }
 action = "accept"
+otherwise = "alert:handshake_failure"
 [[test]]
 client = { from = "192.0.2.10", to = "203.0.113.10:443", sni = "api.bank.example", offers = "openssl:DEFAULT", version = "1.2" }
 server = { cipher = "AES128-SHA" }
-expect = { verdict = "reset", rule = "partner", reason = "require.cipher", stage = "server_hello", detail = "AES128-SHA" }
-`, policytest.Outcome{Verdict: "reset", Rule: "partner", Reason: "require.cipher", Stage: "server_hello", Packet: 6,
+expect = { verdict = "alert", rule = "partner", reason = "require.cipher", stage = "server_hello", detail = "AES128-SHA" }
+`, policytest.Outcome{Verdict: "alert", Rule: "partner", Reason: "require.cipher", Stage: "server_hello", Packet: 6,
 			Detail: `server selected AES128-SHA (TLS_RSA_WITH_AES_128_CBC_SHA); rule "partner" allows only suite ECDHE-RSA-AES128-GCM-SHA256; of them the client offered ECDHE-RSA-AES128-GCM-SHA256`}},
 		{"nobody decides", accepts, policytest.Outcome{Verdict: "accept", Reason: "default", Stage: "first_bytes", Detail: `no rule decides; default.action is "accept"`}},
 		{"a silent server", `
@@ -233,6 +234,23 @@ action = "reset"
 client.to = "[2001:db8::1]:443"
 expect = { verdict = "reset", stage = "syn" }
 `, policytest.Outcome{Verdict: "reset", Rule: "old", Reason: "rule", Stage: "syn", Packet: 1, Detail: `rule "old" has action = "reset" for what it matches: the server's address is 2001:db8::1`}},
+		{"an alert waits for the hello", `
+[[rule]]
+name = "old"
+match = { destination = "2001:db8::/32" }
+action = "alert:access_denied"
+[[test]]
+client.to = "[2001:db8::1]:443"
+expect = { verdict = "alert", stage = "syn" }
+`, policytest.Outcome{Verdict: "alert", Rule: "old", Reason: "rule", Stage: "syn", Packet: 4, Detail: `rule "old" has action = "alert:access_denied" for what it matches: the server's address is 2001:db8::1`}},
+		{"a port that looks closed", `
+[[rule]]
+name = "shy"
+require = { sni = "a.example" }
+otherwise = "refuse"
+[[test]]
+expect = { verdict = "refuse", reason = "require.sni" }
+`, policytest.Outcome{Verdict: "refuse", Rule: "shy", Reason: "require.sni", Stage: "client_hello", Packet: 4, Detail: `client sent no server name; rule "shy" allows only name a.example`}},
 		{"a hello of several segments, asked twice", `
 [[rule]]
 name = "pq"
