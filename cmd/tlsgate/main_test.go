@@ -74,6 +74,7 @@ type event struct {
 			FlowID uint64 `json:"flow_id"`
 		}
 
+		AlertSent string `json:"alert_sent"`
 		Packet    uint64
 		Observed  bool
 		Grace     bool
