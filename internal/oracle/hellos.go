@@ -44,8 +44,6 @@ func groupName(s string) string { return suites.GroupName(number(s)) }
 
 func plainHex(s string) string { return strings.ReplaceAll(s, ":", "") }
 
-var none = &node{}
-
 func (x *stream) clientHello(h *node) {
 	numbers, ext := extensions(h)
 	get := func(kind string) *node {
