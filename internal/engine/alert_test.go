@@ -454,7 +454,11 @@ func TestAlertVia(t *testing.T) {
 				k.play(all, strategies[strategy])
 				what := x.name + " " + strategy
 				alert := k.told(what, original, streams(all)[reply])
-				if alert == nil && (strategy == "mss" || p.Rules()[0].Require[0].Key() == tlsrules.KeyServerName) || !k.ends[1].closed || len(l.sink.drop) != 1 {
+				must := strategy == "mss" || p.Rules()[0].Require[0].Key() == tlsrules.KeyServerName
+				if x.name == "rdp" { // of what is not known nobody knows whether the server has agreed
+					must = false
+				}
+				if must && alert == nil || !k.ends[1].closed || len(l.sink.drop) != 1 {
 					t.Errorf("%s: told %x, server closed %v, %d drop events", what, alert, k.ends[1].closed, len(l.sink.drop))
 				}
 			}
