@@ -228,8 +228,8 @@ func (t *table) oneOf(k string, def int, words []string, later ...string) int {
 		return def
 	}
 	hint := "one of: " + quoted(words)
-	c := closest(s, slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "" }))
-	if other := synonyms[strings.ToLower(s)]; slices.Contains(words, other) {
+	c := closest(s, words)
+	if other := synonyms[strings.ToLower(s)]; other != "" && slices.Contains(words, other) {
 		c = other
 	}
 	if c != "" {
