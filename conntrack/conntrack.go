@@ -108,7 +108,7 @@ func (e End) String() string { return endNames[e] }
 type Conn[V any] struct {
 	// Value is the caller's; zero in a new entry.
 	Value V
-	// ID is unique in its table, counted from 1.
+	// ID is unique in its table, counted as Config says.
 	ID uint64
 	// Start and Last are when its first and its latest packet came, in
 	// nanoseconds since the Unix epoch.
@@ -215,13 +215,17 @@ type key struct {
 
 // makeKey returns the key of a packet, and which end is its sender: 0 for lo.
 func makeKey(p *packet.Parsed) (k key, sender uint8) {
-	src, dst := p.Src.As16(), p.Dst.As16()
+	return keyOf(netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort))
+}
+
+func keyOf(from, to netip.AddrPort) (k key, sender uint8) {
+	src, dst := from.Addr().As16(), to.Addr().As16()
 	k = key{
 		loHigh: binary.BigEndian.Uint64(src[:8]), loLow: binary.BigEndian.Uint64(src[8:]),
 		hiHigh: binary.BigEndian.Uint64(dst[:8]), hiLow: binary.BigEndian.Uint64(dst[8:]),
-		ports: uint32(p.SrcPort)<<16 | uint32(p.DstPort), family: 4,
+		ports: uint32(from.Port())<<16 | uint32(to.Port()), family: 4,
 	}
-	if !p.Src.Is4() {
+	if !from.Addr().Is4() {
 		k.family = 6
 	}
 	if k.inOrder() {

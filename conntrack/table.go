@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"net/netip"
 	"time"
 
 	"tlsgate/conntrack/packet"
@@ -12,6 +13,9 @@ type Config struct {
 	Connections int // entries: 262144
 	HalfOpen    int // entries without a completed handshake: 65536
 	Timeouts    Timeouts
+	// FirstID is the first entry's, and StepID what follows adds, so that tables
+	// side by side never give one ID twice: both 1.
+	FirstID, StepID uint64
 	// Lossy: packets may pass that the table never sees. What they would have
 	// told is believed when the other side acknowledges it.
 	Lossy bool
@@ -45,7 +49,8 @@ type Table[V any] struct {
 	limit Timeouts
 	ended func(*Conn[V], End)
 	conns map[key]*Conn[V]
-	last  *Conn[V] // of the latest packet: the next is often its neighbour
+	last  *Conn[V]    // of the latest packet: the next is often its neighbour
+	slabs [][]Conn[V] // all memory of entries; it stays where it is
 	free  []*Conn[V]
 	queue [ranks]list[V]
 	wheel wheel[V]
@@ -72,10 +77,17 @@ func New[V any](cfg Config, ended func(*Conn[V], End)) *Table[V] {
 	if cfg.HalfOpen <= 0 {
 		cfg.HalfOpen = defaultHalfOpen
 	}
+	if cfg.FirstID == 0 {
+		cfg.FirstID = 1
+	}
+	if cfg.StepID == 0 {
+		cfg.StepID = 1
+	}
 	if ended == nil {
 		ended = func(*Conn[V], End) {}
 	}
 	t := &Table[V]{cfg: cfg, limit: cfg.Timeouts.withDefaults(), ended: ended, conns: map[key]*Conn[V]{}}
+	t.ids = cfg.FirstID
 	for r := range t.queue {
 		t.queue[r].of = func(c *Conn[V]) *links[V] { return &c.rank }
 	}
@@ -133,6 +145,36 @@ func (t *Table[V]) Spoke(c *Conn[V], d Direction, next seqnum.Value) {
 	}
 }
 
+// Walk calls f with the entries at the next n places from the given one on, and
+// returns the place to go on from, or -1 at the end. It begins at 0, and may be
+// left at any time: an entry stays at its place for as long as it lives, so that
+// a walk in pieces, with packets in between, meets all that were there from its
+// beginning to its end, once. f must not call the table.
+func (t *Table[V]) Walk(place, n int, f func(*Conn[V])) (next int) {
+	if place < 0 {
+		return -1
+	}
+	for ; n > 0 && place < len(t.slabs)*slab; n, place = n-1, place+1 {
+		if c := &t.slabs[place/slab][place%slab]; c.ID != 0 {
+			f(c)
+		}
+	}
+	if place >= len(t.slabs)*slab {
+		return -1
+	}
+	return place
+}
+
+// Between returns the entry of the connection between two ends, in either order;
+// nil if there is none.
+func (t *Table[V]) Between(a, b netip.AddrPort) *Conn[V] {
+	if !a.IsValid() || !b.IsValid() || a.Addr().Is4() != b.Addr().Is4() {
+		return nil
+	}
+	k, _ := keyOf(a, b)
+	return t.conns[k]
+}
+
 // Close ends every entry with EndShutdown. The table is as a new one then, but
 // for its numbers: its time may begin anew, and earlier.
 func (t *Table[V]) Close() {
@@ -157,6 +199,7 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 	}
 	if len(t.free) == 0 {
 		conns := make([]Conn[V], slab)
+		t.slabs = append(t.slabs, conns)
 		for i := range conns {
 			t.free = append(t.free, &conns[i])
 		}
@@ -164,9 +207,9 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 	n := len(t.free) - 1
 	c := t.free[n]
 	t.free = t.free[:n]
-	t.ids++
 	c.ID, c.slot, c.lossy, c.recorded = t.ids, unfiled, t.cfg.Lossy || t.cfg.Recorded, t.cfg.Recorded
 	c.Start = now
+	t.ids += t.cfg.StepID
 	return c
 }
 
