@@ -21,6 +21,7 @@ type Segment struct {
 	HasTimestamp bool
 	TSVal, TSEcr uint32
 	Payload      []byte
+	Void         bool // its checksum is wrong on purpose: no receiver takes it
 }
 
 // Append appends the whole IP packet to dst and returns it. Addresses that are
@@ -92,6 +93,9 @@ func (g *Segment) put(b []byte, off int) {
 	binary.BigEndian.PutUint16(t[14:], g.Window)
 	copy(t[header:], g.Payload)
 	setChecksums(b, off)
+	if g.Void {
+		t[16] ^= 0xff
+	}
 }
 
 // Reset is a RST segment to be sent in the name of Src. The zero value builds

@@ -189,3 +189,23 @@ func TestStripMPTCP(t *testing.T) {
 		checkStripped(t, &p)
 	})
 }
+
+// TestVoid: a segment that no receiver takes says what any other does.
+func TestVoid(t *testing.T) {
+	for _, void := range []bool{false, true} {
+		for _, ends := range [][2]netip.Addr{{src4, dst4}, {src6, dst6}} {
+			r := packet.Segment{
+				Src: ends[0], Dst: ends[1], SrcPort: 443, DstPort: 40000,
+				Seq: 1, Ack: 2, Flags: packet.SYN | packet.ACK, Void: void,
+			}
+			b := r.Append(nil)
+			var p packet.Parsed
+			if st := packet.Decode(b, &p); st != packet.OK || p.Src != r.Src || p.Dst != r.Dst || p.SrcPort != 443 || p.DstPort != 40000 {
+				t.Errorf("%v of %x: %+v", st, b, p)
+			}
+			if p.Seq != 1 || p.Ack != 2 || p.Flags != r.Flags || len(p.Payload) != 0 || p.ChecksumOK() == void {
+				t.Errorf("void %v: checksum right %v, %+v", void, p.ChecksumOK(), p)
+			}
+		}
+	}
+}
