@@ -18,6 +18,9 @@ var (
 	ErrTaken       = errors.New("queue taken")
 	ErrUnsupported = errors.New("not supported by this system")
 
+	// ErrPassed: a packet that our rules should have dropped has left.
+	ErrPassed = errors.New("the packet passed: our rules are not in place")
+
 	errBackend = errors.New("unknown backend")
 )
 

@@ -13,6 +13,7 @@ var errNotIP = errors.New("not an IP packet")
 type injector struct {
 	mu     sync.Mutex
 	v4, v6 int // -1: closed, or the kernel has no such version
+	mark   uint32
 	closed bool
 }
 
@@ -26,7 +27,7 @@ func openInjector(mark uint32) (*injector, error) {
 		unix.Close(v4)
 		return nil, socketError("open raw IPv6 socket", err)
 	}
-	return &injector{v4: v4, v6: v6}, nil
+	return &injector{v4: v4, v6: v6, mark: mark}, nil
 }
 
 // rawSocket opens a socket that sends whole packets and receives none: raw(7).
@@ -42,12 +43,37 @@ func rawSocket(family int, mark uint32) (int, error) {
 	return fd, nil
 }
 
+// sendMarked sends a packet under another mark than the others.
+func (in *injector) sendMarked(ip []byte, ifindex uint32, mark uint32) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return closedError("inject")
+	}
+	fd := in.v4
+	if len(ip) > 0 && ip[0]>>4 == 6 {
+		fd = in.v6
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		return wrap("mark a packet", err)
+	}
+	err := in.sendLocked(ip, ifindex)
+	if back := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(in.mark)); back != nil {
+		return wrap("mark a packet", back)
+	}
+	return err
+}
+
 func (in *injector) send(ip []byte, ifindex uint32) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
 		return closedError("inject")
 	}
+	return in.sendLocked(ip, ifindex)
+}
+
+func (in *injector) sendLocked(ip []byte, ifindex uint32) error {
 	switch {
 	case len(ip) >= 20 && ip[0]>>4 == 4:
 		return wrap("inject", unix.Sendto(in.v4, ip, 0, &unix.SockaddrInet4{Addr: [4]byte(ip[16:20])}))

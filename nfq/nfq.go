@@ -6,9 +6,12 @@
 package nfq
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Verdict is what becomes of a queued packet. The zero Verdict, and any value
@@ -103,6 +106,7 @@ type Config struct {
 	MaxLen        uint32 // packets the kernel keeps waiting for a verdict; 0 = DefaultMaxLen
 	ReceiveBuffer int    // bytes, capped by net.core.rmem_max unless privileged; 0 = DefaultReceiveBuffer
 	InjectMark    uint32 // mark of packets sent by Inject; 0 = none
+	RefuseMark    uint32 // mark of packets sent by Refuse
 }
 
 // A backend talks to one kernel queue. recv is called by one goroutine, verdict
@@ -121,6 +125,7 @@ type backend interface {
 type Queue struct {
 	backend  backend
 	injector *injector
+	refused  uint32
 	counters *counters
 
 	closing sync.Once
@@ -157,7 +162,7 @@ func Open(cfg Config) (*Queue, error) {
 		c.close()
 		return nil, err
 	}
-	return &Queue{backend: b, injector: in, counters: c}, nil
+	return &Queue{backend: b, injector: in, refused: cfg.RefuseMark, counters: c}, nil
 }
 
 // Recv waits until there is a packet, at most for timeout, and fills batch with
@@ -190,6 +195,21 @@ func (q *Queue) Verdict(id uint32, v Verdict, mark uint32, payload []byte) {
 // nor keeps it waiting. After an error the verdicts that were not sent are kept
 // for the next Flush.
 func (q *Queue) Flush() error { return q.backend.flush() }
+
+// Refuse carries a refusal into the kernel's connection mark: it sends a packet
+// of the connection under the refused mark, which our rules save and which they
+// then drop. A packet that was not dropped has left, and is an error that wraps
+// ErrPassed: no rule of ours has seen it. It must be one that no receiver takes.
+func (q *Queue) Refuse(ip []byte, ifindex uint32) error {
+	err := q.injector.sendMarked(ip, ifindex, q.refused)
+	switch {
+	case err == nil:
+		return &Error{Op: "refuse", Err: ErrPassed, Hint: "put the iptables rules in place: tlsgate rules up"}
+	case errors.Is(err, unix.EPERM): // what sending says of a packet that OUTPUT has dropped
+		return nil
+	}
+	return err
+}
 
 // Inject sends a whole IPv4 or IPv6 packet, routed by its destination, under the
 // mark of Config.InjectMark. The interface index is needed for IPv6 link-local

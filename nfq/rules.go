@@ -173,13 +173,14 @@ func (r Rules) rules() []string {
 	seen("-m mark --mark " + hex(m.Clear()) + "/" + mask + " -j CONNMARK --set-xmark 0x0/" + mask)
 	seen(clear)
 
-	return append(rules, r.output(clear)...)
+	return append(rules, r.output()...)
 }
 
 // output are the rules for packets that leave this host. What goes over the
 // loopback interface comes to INPUT next, mark and all: if that is hooked, one
-// time through the queue is enough, and a packet of ours must still be known.
-func (r Rules) output(clear string) []string {
+// time through the queue is enough, and a packet of ours must still be known. One
+// of ours that leaves may carry a refusal into its connection's mark.
+func (r Rules) output() []string {
 	var rules []string
 	if slices.Contains(r.Hooks, Input) {
 		rules = append(rules, chainOutput+" -o lo -j RETURN")
@@ -187,7 +188,7 @@ func (r Rules) output(clear string) []string {
 	if slices.Contains(r.Hooks, Output) {
 		return append(rules, chainOutput+" -g "+chainMain)
 	}
-	return append(rules, chainOutput+" -m mark ! --mark 0x0/"+hex(r.Mark)+" "+clear)
+	return append(rules, chainOutput+" -m mark ! --mark 0x0/"+hex(r.Mark)+" -g "+chainSeen)
 }
 
 // target is the NFQUEUE target. --queue-balance hashes both directions of an

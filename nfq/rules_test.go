@@ -32,7 +32,7 @@ func TestRender(t *testing.T) {
 -A TLSGATE-SEEN -m mark --mark 0x800000/0xc00000 -j DROP
 -A TLSGATE-SEEN -m mark --mark 0xc10000/0xff0000 -j CONNMARK --set-xmark 0x0/0xff0000
 -A TLSGATE-SEEN -j MARK --set-xmark 0x0/0xff0000
--A TLSGATE-OUT -m mark ! --mark 0x0/0xff0000 -j MARK --set-xmark 0x0/0xff0000
+-A TLSGATE-OUT -m mark ! --mark 0x0/0xff0000 -g TLSGATE-SEEN
 COMMIT
 `},
 		{"this host, fail open, several queues", Rules{Queue: 8, Workers: 4, Hooks: []Hook{Output, Input}, InInterfaces: []string{"eth1", "ppp*"},
