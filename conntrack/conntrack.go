@@ -113,16 +113,16 @@ type Conn[V any] struct {
 	// Start and Last are when its first and its latest packet came, in
 	// nanoseconds since the Unix epoch.
 	Start, Last int64
-	// Midstream: its beginning was not seen.
-	Midstream bool
-	// Guessed: where one side begins was not seen, but taken from the other one.
-	Guessed bool
 	// Packets and Bytes count IP packets by direction. Bytes that passed while
 	// packets were not all seen (Loosen) follow from sequence numbers, modulo
 	// 4 GiB between two packets that were seen.
 	Packets, Bytes [2]uint64
 
-	key      key
+	key key
+	// Midstream: its beginning was not seen. It stands here for the memory's sake.
+	Midstream bool
+	// Guessed: where one side begins was not seen, but taken from the other one.
+	Guessed  bool
 	original uint8 // which of the key's ends is Original's sender
 	state    State
 	loose    bool

@@ -23,6 +23,7 @@ const (
 	ReasonLimitTunnels // in one another
 	ReasonEarlyTLS     // before the server agreed to it
 	ReasonGrace        // accepted for the time of grace
+	ReasonKilled       // by the operator
 
 	reasonRequire // and the key
 )
@@ -47,6 +48,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonLimitTunnels:       "limit.tunnels",
 		ReasonEarlyTLS:           "tls.early",
 		ReasonGrace:              "grace",
+		ReasonKilled:             "killed",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()

@@ -38,6 +38,11 @@ type Config struct {
 	Interface func(index uint32) string
 	// Inject sends an IP packet of our own past the queue; nil sends none.
 	Inject func(ip []byte, ifindex uint32) error
+	// Refuse carries a refusal into the mark that the kernel keeps of a connection,
+	// by a packet of it that goes nowhere; nil cannot.
+	Refuse func(ip []byte, ifindex uint32) error
+	// FirstID and StepID number connections, so that no two workers give the same.
+	FirstID, StepID uint64
 	// Sink takes the events; nil takes none.
 	Sink Sink
 }

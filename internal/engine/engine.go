@@ -19,7 +19,8 @@ import (
 )
 
 // Engine judges the packets of one queue. It belongs to one goroutine; only
-// Stats may be called from others. It is made by New.
+// Stats, Bug and what asks (Ping, List, Find, Kill) may be called from others. It
+// is made by New.
 type Engine struct {
 	cfg    Config
 	policy *tlsrules.Policy
@@ -36,12 +37,14 @@ type Engine struct {
 	refusing  earlier       // between whom connections are refused
 	counts    Stats
 	shared    published
+	mail      mailbox
 	now       int64
 	// graceEnds is when the time of grace is over, 0 before it has begun.
 	graceEnds int64
 	limits    tlswire.Limits
 	buffers   tlswire.Buffers
 	certs     certs.Cache
+	sayings   map[Said]*Said
 	rep       Report
 	alerts    [4]AlertSeen
 	scratch   []byte // packets of our own are built here
@@ -51,7 +54,7 @@ type Engine struct {
 // to sink; either may be nil.
 func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	cfg = cfg.withDefaults()
-	e := &Engine{cfg: cfg, policy: policy}
+	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
 	e.budget.Max = cfg.Limits.Buffered
 	e.limits.Hello = cfg.Limits.Hello
 	e.refusing.limit = cfg.Limits.Refused
@@ -60,6 +63,8 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		HalfOpen:    cfg.Limits.HalfOpen,
 		Lossy:       cfg.Lossy,
 		Recorded:    cfg.Recorded,
+		FirstID:     cfg.FirstID,
+		StepID:      cfg.StepID,
 	}, e.ended)
 	return e
 }

@@ -61,6 +61,7 @@ type summary struct {
 	phase    tlswire.Phase
 	sawTLS   bool
 	via      via.Kind
+	said     *Said // nil: no hello was seen
 }
 
 // inspection is what reading a connection takes. It is given back and used
@@ -105,6 +106,9 @@ func (e *Engine) release(f *flow) {
 	f.sum.records = ins.tls.Records
 	f.sum.later = laterOf(&ins.tls)
 	f.sum.via = f.began()
+	if said := e.saidOf(&ins.tls); said != nil {
+		f.sum.said = said
+	}
 	f.ins = nil
 	e.dismiss(f)
 	e.endSearch(f)

@@ -99,7 +99,7 @@ func newLab(t testing.TB, cfg Config, p *tlsrules.Policy) *lab {
 	if cfg.Sink == nil {
 		cfg.Sink = l.sink
 	}
-	cfg.Inject = l.injected
+	cfg.Inject, cfg.Refuse = l.injected, l.refused
 	l.e = New(cfg, p)
 	return l
 }
@@ -111,15 +111,16 @@ func (l *lab) injected(ip []byte, _ uint32) error {
 	sound := packet.Decode(ip, &p) == packet.OK && p.ChecksumOK()
 	rst := p.Flags&^packet.ACK == packet.RST && len(p.Payload) == 0
 	alert := p.Flags == packet.FIN|packet.PSH|packet.ACK && len(p.Payload) == 7 && p.Payload[0] == 21
-	if !sound || !rst && !alert {
-		l.t.Errorf("injected %x: neither a sound RST nor an alert", ip)
+	question := p.Flags == packet.ACK && len(p.Payload) == 0
+	if !sound || !rst && !alert && !question {
+		l.t.Errorf("injected %x: neither a sound RST nor an alert nor a question", ip)
 		return nil
 	}
 	src, dst := netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)
 	for _, k := range l.links {
 		for d, to := range k.ends {
 			if from := k.ends[1-d]; to.addr == dst && from.addr == src {
-				if rst {
+				if !alert {
 					k.reset(to, from, &p)
 				} else {
 					k.alert(to, from, &p)
@@ -147,8 +148,35 @@ func (k *link) alert(to, from *end, p *packet.Parsed) {
 	to.owes = true
 }
 
+// refused is what our rules and the kernel's tracking do with a packet that
+// carries a refusal.
+func (l *lab) refused(ip []byte, _ uint32) error {
+	var p packet.Parsed
+	if packet.Decode(ip, &p) != packet.OK || p.ChecksumOK() {
+		l.t.Errorf("refusal carried by %x: want a wrong checksum, should it leave", ip)
+	}
+	src, dst := netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)
+	for _, k := range l.links {
+		for d, flags := range []packet.Flags{packet.SYN, packet.SYN | packet.ACK} {
+			if k.ends[d].addr == src && k.ends[1-d].addr == dst && p.Flags == flags {
+				k.mark = l.marks.Refused()
+				return nil
+			}
+		}
+	}
+	l.t.Errorf("refusal carried by %x: nobody's", ip)
+	return nil
+}
+
 // reset is RFC 5961, Section 3.2 (and RFC 9293, Section 3.10.7.3 in SYN-SENT).
 func (k *link) reset(to, from *end, p *packet.Parsed) {
+	if !p.Flags.Has(packet.RST) { // RFC 9293, Section 3.10.7.4: what is old is answered
+		if int32(uint32(p.Seq)-from.nxt(to)) >= 0 {
+			k.lab.t.Errorf("asked at %d, which may be taken", p.Seq)
+		}
+		to.challenge = true
+		return
+	}
 	if uint32(p.Seq) == from.nxt(to) || to.delivered == 0 && p.Flags.Has(packet.ACK) && uint32(p.Ack)-to.iss-1 < 1500 {
 		to.closed = true
 		return

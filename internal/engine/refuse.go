@@ -83,7 +83,8 @@ func asksForAnother(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.
 		return false // its own, again
 	}
 	decision := &c.Value.sum.decision
-	return c.State() != conntrack.SynSent || decision.Stage != tlsrules.StageSYN || decision.Reason == tlsrules.ReasonRefusedEarlier
+	return c.State() != conntrack.SynSent || decision.Stage != tlsrules.StageSYN ||
+		decision.Reason == tlsrules.ReasonRefusedEarlier || decision.Reason == tlsrules.ReasonKilled
 }
 
 // dropRefused drops a packet of a refused connection; the first one carries

@@ -68,6 +68,7 @@ type Stats struct {
 	RefusedEarlier  uint64 // SYNs answered as by a closed port, for an earlier refusal
 	RefusedPairs    uint64 // of client and server, between which that is done now
 	RefusedUnnoted  uint64 // pairs let go of early, for there were more than limits.refused
+	Killed          uint64 // of those, by the operator
 	Observed        uint64 // connections that would have been refused
 	Offloaded       uint64 // connections
 	TLSConnections  uint64
@@ -113,6 +114,7 @@ func (s *Stats) Add(o *Stats) {
 	s.RefusedEarlier += o.RefusedEarlier
 	s.RefusedPairs += o.RefusedPairs
 	s.RefusedUnnoted += o.RefusedUnnoted
+	s.Killed += o.Killed
 	s.Observed += o.Observed
 	s.Offloaded += o.Offloaded
 	s.TLSConnections += o.TLSConnections

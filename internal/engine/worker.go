@@ -34,11 +34,17 @@ const (
 func (e *Engine) Run(q Queue, clock func() int64) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer close(e.mail.stopped)
 	batch := make([]nfq.Packet, batchSize)
 	var nextTick int64
-	failures := 0
+	failures, alert := 0, 0
 	for {
-		n, err := q.Recv(batch, tickEvery)
+		wait := tickEvery
+		if alert > 0 {
+			wait = attentive
+			alert--
+		}
+		n, err := q.Recv(batch, wait)
 		now := clock()
 		for i := range batch[:n] {
 			p := &batch[i]
@@ -51,6 +57,9 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 			} else if failures++; failures > maxFailures && !errors.Is(ferr, net.ErrClosed) {
 				return fmt.Errorf("engine: sending verdicts: %w", ferr)
 			}
+		}
+		if e.answerOne(now) {
+			alert = attentiveRounds
 		}
 		if now >= nextTick {
 			nextTick = now + int64(tickEvery)

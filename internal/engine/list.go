@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"tlsgate/conntrack"
+	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
+	"tlsgate/tlsrules/via"
+)
+
+// Seen is what the table holds of one connection at one moment.
+type Seen struct {
+	ID              uint64
+	Original, Reply netip.AddrPort
+	Start, Last     int64 // nanoseconds since the Unix epoch
+	State           conntrack.State
+	Midstream       bool
+	Packets, Bytes  [2]uint64 // by direction
+	Decision        tlsrules.Decision
+	Offloaded       bool
+	Graced          bool
+	SawTLS          bool
+	Phase           tlswire.Phase
+	Via             via.Kind
+	Said            Said
+}
+
+// Filter says which connections are meant: those for which every field that is
+// not zero fits. The zero Filter means all.
+type Filter struct {
+	ID                  uint64
+	Source, Destination netip.Prefix
+	Port                uint16 // of the side that was called
+	ServerName          string // in lower case; "*.example" for all names below
+	Rule                string
+	Verdict             string // an action, or "undecided"
+	Phase               string
+	State               string
+	Cipher              uint16
+	HasCipher           bool // Cipher counts, though it be 0
+	Version             uint16
+	StartedBefore       int64 // nanoseconds since the Unix epoch
+}
+
+// Fits reports whether a connection is meant.
+func (f *Filter) Fits(s *Seen) bool {
+	return (f.ID == 0 || f.ID == s.ID) &&
+		(f.Port == 0 || f.Port == s.Reply.Port()) &&
+		(!f.Source.IsValid() || f.Source.Contains(s.Original.Addr())) &&
+		(!f.Destination.IsValid() || f.Destination.Contains(s.Reply.Addr())) &&
+		(f.StartedBefore == 0 || s.Start <= f.StartedBefore) &&
+		(f.Rule == "" || f.Rule == s.Decision.Rule) &&
+		(f.Verdict == "" || f.Verdict == s.Verdict()) &&
+		(f.Phase == "" || s.SawTLS && f.Phase == s.Phase.String()) &&
+		(f.State == "" || f.State == s.State.String()) &&
+		(!f.HasCipher || s.Said.Version != 0 && f.Cipher == s.Said.Cipher) &&
+		(f.Version == 0 || f.Version == s.Said.Version) &&
+		(f.ServerName == "" || f.fitsName(s.Said.ServerName))
+}
+
+func (f *Filter) fitsName(name string) bool {
+	name = strings.ToLower(name)
+	if below, ok := strings.CutPrefix(f.ServerName, "*"); ok {
+		return len(name) > len(below) && strings.HasSuffix(name, below)
+	}
+	return name == f.ServerName
+}
+
+// Verdict is the action decided on, "undecided" while there is none. What is only
+// observed is accepted.
+func (s *Seen) Verdict() string {
+	switch {
+	case !s.Decision.Decided:
+		return "undecided"
+	case s.Decision.Observed:
+		return tlsrules.Accept.String()
+	}
+	return s.Decision.Action.String()
+}
+
+// pieceSize is how many entries of the table are looked at for one question. It
+// is what a listing can delay a packet by: 15 us (BenchmarkListPiece).
+const pieceSize = 64
+
+// List appends the connections that fit, of one piece of the table, and returns
+// them with the place where the next piece begins: 0 is the first, -1 comes after
+// the last. Packets are answered between pieces. A connection that lives from the
+// first piece to the last is met once.
+func (e *Engine) List(ctx context.Context, place int, f *Filter, list []Seen) ([]Seen, int, error) {
+	next := -1
+	err := e.ask(ctx, func() {
+		var s Seen
+		next = e.table.Walk(place, pieceSize, func(c *conntrack.Conn[flow]) {
+			e.see(c, &s)
+			if f.Fits(&s) {
+				list = append(list, s)
+			}
+		})
+	})
+	if err != nil {
+		return nil, -1, err
+	}
+	return list, next, nil
+}
+
+// Find returns the connection between two ends, in either order; false if the
+// table has none.
+func (e *Engine) Find(ctx context.Context, a, b netip.AddrPort) (s Seen, ok bool, err error) {
+	err = e.ask(ctx, func() {
+		if c := e.table.Between(a, b); c != nil {
+			e.see(c, &s)
+			ok = true
+		}
+	})
+	return s, ok && err == nil, err
+}
+
+// see fills s with what the table holds of a connection.
+func (e *Engine) see(c *conntrack.Conn[flow], s *Seen) {
+	f := &c.Value
+	*s = Seen{
+		ID: c.ID, Original: c.Addr(conntrack.Original), Reply: c.Addr(conntrack.Reply),
+		Start: c.Start, Last: c.Last, State: c.State(), Midstream: c.Midstream,
+		Packets: c.Packets, Bytes: c.Bytes, Decision: f.sum.decision,
+		Offloaded: f.offloaded, Graced: f.graced,
+		SawTLS: f.sum.sawTLS, Phase: f.sum.phase, Via: f.began(),
+	}
+	said := f.sum.said
+	if ins := f.ins; ins != nil {
+		s.SawTLS, s.Phase = f.sum.sawTLS || ins.sawTLS(), max(f.sum.phase, ins.tls.Phase)
+		if !s.Decision.Decided {
+			s.Decision = ins.decision
+		}
+		if now := e.saidOf(&ins.tls); now != nil {
+			said = now
+		}
+	}
+	if said != nil {
+		s.Said = *said
+	}
+}
