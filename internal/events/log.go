@@ -25,7 +25,11 @@ type Log struct {
 	lines chan []byte // nil: every event is written by the one who tells it
 	done  chan struct{}
 
+	silent bool        // only tails are written to
+	wanted atomic.Bool // by somebody: else no event is made
+
 	mu     sync.Mutex
+	tails  []*Tail
 	out    *bufio.Writer
 	err    error
 	closed bool
@@ -33,7 +37,14 @@ type Log struct {
 
 // New returns a log that writes each event before it returns: for a replay,
 // whose events must all arrive, in order.
-func New(w io.Writer) *Log { return &Log{out: bufio.NewWriter(w)} }
+func New(w io.Writer) *Log {
+	l := &Log{out: bufio.NewWriter(w)}
+	l.wanted.Store(true)
+	return l
+}
+
+// NewSilent returns a log that writes to its tails alone.
+func NewSilent() *Log { return &Log{out: bufio.NewWriter(io.Discard), silent: true} }
 
 // NewLive returns a log that never makes its caller wait: events go through a
 // bounded queue, and what does not fit is counted as lost.
@@ -49,16 +60,26 @@ func NewLive(w io.Writer) *Log {
 func (l *Log) Lost() uint64 { return l.lost.Load() }
 
 // TLS writes a tls event.
-func (l *Log) TLS(r *engine.Report) { l.write(tlsEvent(r)) }
+func (l *Log) TLS(r *engine.Report) { l.tell(tlsEvent, r) }
 
 // Drop writes a drop event.
-func (l *Log) Drop(r *engine.Report) { l.write(dropEvent(r)) }
+func (l *Log) Drop(r *engine.Report) { l.tell(dropEvent, r) }
 
 // Flow writes a flow event.
-func (l *Log) Flow(r *engine.Report) { l.write(flowEvent(r)) }
+func (l *Log) Flow(r *engine.Report) { l.tell(flowEvent, r) }
 
 // Stats writes a stats event.
-func (l *Log) Stats(s *Stats) { l.write(statsEvent(s)) }
+func (l *Log) Stats(s *Stats) {
+	if l.wanted.Load() {
+		l.write(statsEvent(s))
+	}
+}
+
+func (l *Log) tell(event func(*engine.Report) *event, r *engine.Report) {
+	if l.wanted.Load() {
+		l.write(event(r))
+	}
+}
 
 // closeWait bounds how long Close waits for a reader that does not read.
 const closeWait = 3 * time.Second
@@ -71,6 +92,10 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	already := l.closed
 	l.closed = true
+	for _, t := range l.tails {
+		close(t.lines)
+	}
+	l.tails = nil
 	l.mu.Unlock()
 	if l.lines != nil && !already {
 		close(l.lines)
@@ -93,7 +118,7 @@ func (l *Log) Flush() {
 	l.keep(l.out.Flush())
 }
 
-func (l *Log) write(event any) {
+func (l *Log) write(event *event) {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
 	line, err := e.line(event)
@@ -106,7 +131,14 @@ func (l *Log) write(event any) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.tails) > 0 && l.lines == nil {
+		line = bytes.Clone(line)
+	}
+	for _, t := range l.tails {
+		t.put(event.Type, line)
+	}
 	switch {
+	case l.silent:
 	case l.closed:
 		l.lost.Add(1)
 	case l.lines == nil:

@@ -63,7 +63,7 @@ func statsEvent(s *Stats) *event {
 			Broken:  counted(e.Malformed[:], func(i int) string { return packet.Status(i).String() }),
 			Conns: map[string]uint64{
 				"open": e.Connections, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
-				"accepted": e.Accepted, "refused": e.Refused, "observed": e.Observed, "offloaded": e.Offloaded,
+				"accepted": e.Accepted, "refused": e.Refused, "killed": e.Killed, "observed": e.Observed, "offloaded": e.Offloaded,
 				"alerts": e.Alerts, "alerts_too_late": e.AlertsTooLate, "refused_earlier": e.RefusedEarlier,
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
