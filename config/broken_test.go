@@ -60,6 +60,10 @@ var broken = []struct{ text, want, hint string }{
 	{"[limits]\nconnections = 10\nhalf_open = 11", `policy.toml:3: limits.half_open: is 11, more than connections, which is 10`, "raise connections or lower half_open"},
 	{"[log]\nevents = \"\"", `policy.toml:2: log.events: is empty`, `write a path, "-" for standard output, or "none"`},
 
+	{"[control]\nsocket = \"run/s\"", `policy.toml:2: control.socket: "run/s" is not a path from the root`, `write a path that begins with "/", or "none"`},
+	{"[control]\nsocket = \"/" + strings.Repeat("s", 107) + "\"", `policy.toml:2: control.socket: cannot be the path of a socket`, "a socket's path has at most 107 bytes"},
+	{"[control]\ngroup = \"a:b\"", `policy.toml:2: control.group: "a:b" is not the name of a group`, ""},
+
 	{"[sets]\na = \"@b\"\nb = \"@a\"", `policy.toml:3: sets.b: @a contains itself: a > b > a`, ""},
 	{"[sets]\na = \"file:nothing.txt\"", `policy.toml:2: sets.a: cannot read DIR/nothing.txt: no such file or directory`, "paths are relative to the policy file"},
 	{"[sets]\na = [true]", `policy.toml:2: sets.a: has true, where a string or a list of strings belongs`, "write a string, or a list of strings"},

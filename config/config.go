@@ -27,6 +27,7 @@ type Config struct {
 	Default   Default
 	Limits    Limits
 	Log       Log
+	Control   Control
 	Sets      []Set // by name
 	Policy    *tlsrules.Policy
 	Tests     []Test
@@ -113,6 +114,12 @@ type Limits struct {
 type Log struct {
 	Events string // a path, "-" for standard output, or "none"
 	Stats  time.Duration
+}
+
+// Control is [control]: how the daemon is asked and told while it runs.
+type Control struct {
+	Socket string // a path, or "none"
+	Group  string // that may use it; "" is root's alone
 }
 
 // Set is one of [sets].

@@ -35,10 +35,11 @@ type settings struct {
 	Default   Default
 	Limits    Limits
 	Log       Log
+	Control   Control
 }
 
 func settingsOf(c *Config) settings {
-	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log}
+	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log, c.Control}
 }
 
 func defaults() settings {
@@ -57,7 +58,8 @@ func defaults() settings {
 			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536, Refused: 16384,
 			Hello: 64 << 10, Decide: 30 * time.Second,
 		},
-		Log: Log{Events: "-", Stats: time.Minute},
+		Log:     Log{Events: "-", Stats: time.Minute},
+		Control: Control{Socket: "/run/tlsgate.sock"},
 	}
 }
 
@@ -113,7 +115,10 @@ sessions    = 65536
 refused     = 16384
 [log]
 events = "-"
-stats  = "60s"`,
+stats  = "60s"
+[control]
+socket = "/run/tlsgate.sock"
+group  = ""`,
 	} {
 		got := settingsOf(mustParse(t, text))
 		want := defaults()
@@ -158,6 +163,8 @@ func TestSettings(t *testing.T) {
 		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10, refused = 20 }`, func(s *settings) {
 			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Refused: 20}
 		}},
+		{`control = { socket = "/run/gate/s", group = "operators" }`, func(s *settings) { s.Control = Control{"/run/gate/s", "operators"} }},
+		{`control.socket = "none"`, func(s *settings) { s.Control.Socket = "none" }},
 		{`log = { events = "/var/log/tlsgate.json", stats = "5s" }`, func(s *settings) { s.Log = Log{"/var/log/tlsgate.json", 5 * time.Second} }},
 	} {
 		want := defaults()

@@ -44,6 +44,7 @@ func Parse(name string, data []byte, dir string) (*Config, error) {
 	c.Default = readDefault(root.table("default"))
 	c.Limits = readLimits(root.table("limits"))
 	c.Log = readLog(root.table("log"))
+	c.Control = readControl(root.table("control"))
 	rules := l.rules(root)
 	tests := root.tables("test")
 	root.finish()
@@ -222,4 +223,26 @@ func readLog(t *table) Log {
 	}
 	t.finish()
 	return l
+}
+
+// DefaultSocket is where a daemon listens unless its policy says otherwise.
+const DefaultSocket = "/run/tlsgate.sock"
+
+// maxSocket is the longest path of a socket: unix(7), sun_path.
+const maxSocket = 107
+
+func readControl(t *table) Control {
+	c := Control{Socket: t.str("socket", DefaultSocket), Group: t.str("group", "")}
+	switch {
+	case c.Socket == "none":
+	case !filepath.IsAbs(c.Socket):
+		t.fail("socket", `write a path that begins with "/", or "none"`, "%q is not a path from the root", c.Socket)
+	case len(c.Socket) > maxSocket || strings.ContainsRune(c.Socket, 0):
+		t.fail("socket", fmt.Sprintf("a socket's path has at most %d bytes", maxSocket), "cannot be the path of a socket")
+	}
+	if strings.ContainsAny(c.Group, ":/\x00\n") {
+		t.fail("group", "", "%q is not the name of a group", c.Group)
+	}
+	t.finish()
+	return c
 }

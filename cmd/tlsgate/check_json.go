@@ -50,6 +50,7 @@ func sections(c *config.Config) []section {
 			{"sessions", c.Limits.Sessions}, {"refused", c.Limits.Refused},
 		}},
 		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
+		{"control", []setting{{"socket", c.Control.Socket}, {"group", c.Control.Group}}},
 	}
 }
 
