@@ -23,6 +23,7 @@ var arrows = []struct {
 	{"internal/lab/...", []string{"internal/lab"}, "the lab for tests"},
 	{"internal/lab", nil, "hosts and clients, not the firewall"},
 	{"internal/capture", nil, "files and link layers"},
+	{"internal/control", []string{"internal/engine", "internal/events", "nfq", "nfq/nfqtest", "conntrack", "conntrack/packet", "tlsrules", "tlsrules/suites", "tlsrules/tlswire"}, "asks the engines, knows no file"},
 	{"internal/oracle/record", []string{"internal/lab", "internal/capture"}, "real programs, recorded"},
 	{"internal/oracle", []string{"tlsrules/suites"}, "events by their JSON, nothing of how they came about"},
 	{"internal/policytest", []string{"internal/engine", "nfq", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules", "config"}, "packets of its own"},

@@ -1,0 +1,216 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// schema is what of OpenAPI's schemas the document uses.
+type schema struct {
+	Ref        string `json:"$ref"`
+	Type       string
+	Enum       []string
+	Items      *schema
+	Properties map[string]*schema
+	Required   []string
+	Additional *bool `json:"additionalProperties"`
+}
+
+type operation struct {
+	Parameters []struct{ Name, In string }
+	Responses  map[string]struct {
+		Content map[string]struct{ Schema *schema }
+	}
+}
+
+type document struct {
+	Paths      map[string]map[string]operation
+	Components struct{ Schemas map[string]*schema }
+}
+
+func readDocument(t *testing.T) (d document) {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// check says how a value differs from a schema.
+func (d *document) check(s *schema, v any) error {
+	if s.Ref != "" {
+		named := d.Components.Schemas[strings.TrimPrefix(s.Ref, "#/components/schemas/")]
+		if named == nil {
+			return fmt.Errorf("no schema %s", s.Ref)
+		}
+		return d.check(named, v)
+	}
+	ok := true
+	switch v := v.(type) {
+	case map[string]any:
+		ok = s.Type == "object"
+		for _, k := range s.Required {
+			if _, is := v[k]; !is {
+				return fmt.Errorf("%s is missing in %v", k, v)
+			}
+		}
+		for k, field := range v {
+			if of := s.Properties[k]; of == nil && s.Additional != nil && !*s.Additional {
+				return fmt.Errorf("%s is not documented", k)
+			} else if of != nil {
+				if err := d.check(of, field); err != nil {
+					return fmt.Errorf("%s: %w", k, err)
+				}
+			}
+		}
+	case []any:
+		ok = s.Type == "array"
+		for _, e := range v {
+			if err := d.check(s.Items, e); err != nil {
+				return err
+			}
+		}
+	case string:
+		ok = s.Type == "string" && (s.Enum == nil || slices.Contains(s.Enum, v))
+	case float64:
+		ok = s.Type == "number" || s.Type == "integer" && v == float64(int64(v))
+	case bool:
+		ok = s.Type == "boolean"
+	}
+	if !ok {
+		return fmt.Errorf("%v is no %s %q", v, s.Type, s.Enum)
+	}
+	return nil
+}
+
+// TestOpenAPI holds the document to the server: the same routes, filters and
+// fields, and every answer with a status and a shape that it has.
+func TestOpenAPI(t *testing.T) {
+	d := readDocument(t)
+	documented, served := map[string]bool{}, map[string]bool{}
+	for path, operations := range d.Paths {
+		for method := range operations {
+			documented[strings.ToUpper(method)+" "+path] = true
+		}
+	}
+	for _, r := range routes {
+		served[r.method+" "+r.path] = true
+	}
+	if !maps.Equal(documented, served) {
+		t.Errorf("documented %v, served %v", documented, served)
+	}
+	var names []string
+	for _, p := range d.Paths["/v1/conns"]["get"].Parameters {
+		names = append(names, p.Name)
+	}
+	slices.Sort(names)
+	if want := slices.Sorted(maps.Keys(filters)); !slices.Equal(slices.DeleteFunc(names, func(s string) bool { return s == "limit" }), want) {
+		t.Errorf("filters documented %v, served %v", names, want)
+	}
+	for name, v := range map[string]any{
+		"Connection": Conn{}, "Health": Health{}, "Losses": Losses{}, "Problem": Problem{}, "Policy": Policy{},
+		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Failure": Failure{},
+	} {
+		if got, want := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties)), fields(v); !slices.Equal(got, want) {
+			t.Errorf("%s: fields documented %v, served %v", name, got, want)
+		}
+	}
+
+	seen := map[string]bool{}
+	ask := func(f *daemon, method, path, body string) {
+		t.Helper()
+		r := f.raw(method, path, body)
+		bare, _, _ := strings.Cut(path, "?")
+		key := fmt.Sprintf("%s %s %d", method, bare, r.StatusCode)
+		response, ok := d.Paths[bare][strings.ToLower(method)].Responses[fmt.Sprint(r.StatusCode)]
+		content, typed := response.Content[r.Header.Get("Content-Type")]
+		if !ok || !typed {
+			t.Errorf("%s, %s is not documented", key, r.Header.Get("Content-Type"))
+			return
+		}
+		seen[key] = true
+		if bare == "/v1/events" && r.StatusCode == http.StatusOK {
+			return // TestSlowReader reads them
+		}
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		for line := range bytes.Lines(b) {
+			var v any
+			if err := json.Unmarshal(line, &v); err != nil {
+				t.Errorf("%s: %s: %v", key, line, err)
+			} else if err := d.check(content.Schema, v); err != nil {
+				t.Errorf("%s: %v in %s", key, err, line)
+			}
+		}
+	}
+	f := start(t, 1)
+	for n := range 3 {
+		f.open(0, n)
+	}
+	f.settle(9)
+	list, err := f.conns(nil)
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%d connections, %v", len(list), err)
+	}
+	kill := fmt.Sprintf(`{"flow_id":%d}`, list[0].FlowID)
+	ask(f, "GET", "/v1/conns", "")
+	ask(f, "GET", "/v1/conns?port=x", "")
+	ask(f, "GET", "/v1/stats", "")
+	ask(f, "GET", "/v1/health", "")
+	ask(f, "GET", "/v1/events?type=drop", "")
+	ask(f, "GET", "/v1/events?type=x", "")
+	ask(f, "POST", "/v1/kill", kill)
+	ask(f, "POST", "/v1/kill", "x")
+	ask(f, "POST", "/v1/kill", `{"flow_id":4711}`)
+	f.onRefuse = func() error { return errors.New("passed") }
+	f.offload(10)
+	ask(f, "POST", "/v1/kill", fmt.Sprintf(`{"a":"%s","b":"%s"}`, client(10), serverEnd))
+	dead := start(t, 1, 0)
+	ask(dead, "GET", "/v1/conns", "")
+	ask(dead, "GET", "/v1/health", "")
+	ask(dead, "POST", "/v1/kill", kill)
+	for range maxTails {
+		f.raw("GET", "/v1/events", "")
+	}
+	ask(f, "GET", "/v1/events", "")
+	for range maxClients {
+		f.dial()
+	}
+	ask(f, "GET", "/v1/stats", "")
+	for path, operations := range d.Paths {
+		for method, o := range operations {
+			for status := range o.Responses {
+				if key := strings.ToUpper(method) + " " + path + " " + status; !seen[key] {
+					t.Errorf("%s is documented and was never seen", key)
+				}
+			}
+		}
+	}
+}
+
+// fields are the JSON names of a struct's fields.
+func fields(v any) (names []string) {
+	for i := range reflect.TypeOf(v).NumField() {
+		if name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ","); name != "-" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
