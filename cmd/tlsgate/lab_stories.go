@@ -112,7 +112,7 @@ func (s *stage) firewall(ctx context.Context, policy string) (stop func(), err e
 	if err != nil {
 		return nil, err
 	}
-	cmd := s.lab.Gateway.Command(context.WithoutCancel(ctx), self, "run", "-c", policy, "--install-rules", "--events", "-")
+	cmd := s.lab.Gateway.Command(context.WithoutCancel(ctx), self, "run", "-c", policy, "--install-rules", "--events", "-", "--socket", "none")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tlsgate/config"
+	"tlsgate/internal/control"
 	"tlsgate/nfq"
 )
 
@@ -76,6 +77,7 @@ func newRootCommand() *cobra.Command {
 		newSuitesCommand(),
 		newVersionCommand(),
 	)
+	root.AddCommand(newControlCommands()...)
 	return root
 }
 
@@ -97,6 +99,7 @@ func classify(err error) (code int, hint string) {
 		file    *config.Error
 		path    *fs.PathError
 		hinted  interface{ Hint() string }
+		failure *control.Failure
 	)
 	switch {
 	case errors.As(err, &notFine):
@@ -105,6 +108,8 @@ func classify(err error) (code int, hint string) {
 		return exitSystem, kernel.Hint
 	case errors.As(err, &file):
 		return exitUsage, file.Hint
+	case errors.As(err, &failure):
+		return exitOf(failure), failure.Hint()
 	case errors.As(err, &hinted):
 		return exitSystem, hinted.Hint()
 	case errors.As(err, &path):

@@ -89,6 +89,7 @@ type firewall struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	policy string // file
+	socket string
 
 	mu     sync.Mutex
 	events []event
@@ -111,7 +112,13 @@ func startFirewallOn(t testing.TB, h *lab.Host, policy string, args ...string) *
 	if err := os.WriteFile(f.policy, []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.cmd = program(t, h, append([]string{"run", "-c", f.policy, "--install-rules"}, args...)...)
+	dir, err := os.MkdirTemp("", "tlsgate") // t.TempDir is too long for some sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	f.socket = filepath.Join(dir, "s")
+	f.cmd = program(t, h, append([]string{"run", "-c", f.policy, "--install-rules", "--socket", f.socket}, args...)...)
 	stdout, err := f.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

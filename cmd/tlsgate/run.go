@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 )
 
 func newRunCommand() *cobra.Command {
-	var file, eventsPath string
+	var file, eventsPath, socket string
 	var installRules bool
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
@@ -39,12 +40,16 @@ func newRunCommand() *cobra.Command {
 			if eventsPath != "" {
 				c.Log.Events = eventsPath
 			}
+			if socket != "" {
+				c.Control.Socket = socket
+			}
 			return runDaemon(cmd.Context(), c, installRules, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "policy file (required)")
 	cmd.Flags().BoolVar(&installRules, "install-rules", false, "put the iptables rules in place and take them away again at the end")
 	cmd.Flags().StringVar(&eventsPath, "events", "", `where events go: a file, "-" for standard output, "none" (default: the policy's log.events)`)
+	cmd.Flags().StringVar(&socket, "socket", "", `the control socket: a path, "none" for none (default: the policy's control.socket)`)
 	cmd.MarkFlagRequired("config")
 	return cmd
 }
@@ -53,18 +58,18 @@ func newRunCommand() *cobra.Command {
 type worker struct {
 	queue  *nfq.Queue
 	engine *engine.Engine
-	last   *nfq.Stats // of a queue that was closed: the kernel forgets them
+	last   atomic.Pointer[nfq.Stats] // of a queue that was closed: the kernel forgets them
 }
 
 func (w *worker) close() error {
 	last := w.queue.Stats()
-	w.last = &last
+	w.last.Store(&last)
 	return w.queue.Close()
 }
 
 func (w *worker) queueStats() nfq.Stats {
-	if w.last != nil {
-		return *w.last
+	if last := w.last.Load(); last != nil {
+		return *last
 	}
 	return w.queue.Stats()
 }
@@ -76,6 +81,10 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
+
+	// The socket goes last: whoever reads events reads the last ones too.
+	closeControl := func() error { return nil }
+	defer func() { err = errors.Join(err, closeControl()) }()
 
 	log, closeLog, err := openEvents(c.Log.Events, stdout)
 	if err != nil {
@@ -91,6 +100,12 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	failed := make(chan error, len(workers))
 	clock := engine.Clock()
 	start := clock()
+	if closeControl, err = openControl(c, workers, log, clock, start); err != nil {
+		for _, w := range workers {
+			w.queue.Close()
+		}
+		return err
+	}
 	for _, w := range workers {
 		running.Go(func() {
 			if err := w.engine.Run(w.queue, clock); err != nil {
@@ -183,6 +198,7 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 			Backend:    c.Queue.Backend,
 			FailOpen:   c.Queue.FailOpen,
 			InjectMark: marks.Pass(),
+			RefuseMark: marks.Refused(),
 		})
 		if err != nil {
 			return nil, err
@@ -190,6 +206,7 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 		settings := engineConfig(c, n)
 		settings.Marks = marks
 		settings.Sessions = sessions
+		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()
 		settings.Inject = func(ip []byte, ifindex uint32) error {
@@ -197,7 +214,10 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 			// that makes its receiver's connection.
 			return errors.Join(q.Flush(), q.Inject(ip, ifindex))
 		}
-		if c.Log.Events != "none" {
+		settings.Refuse = func(ip []byte, ifindex uint32) error {
+			return errors.Join(q.Flush(), q.Refuse(ip, ifindex))
+		}
+		if c.Log.Events != "none" || c.Control.Socket != "none" {
 			settings.Sink = sink
 		}
 		workers = append(workers, &worker{queue: q, engine: engine.New(settings, c.Policy)})
@@ -275,7 +295,7 @@ func openEvents(path string, stdout io.Writer) (*events.Log, func() error, error
 		log := events.NewLive(stdout)
 		return log, log.Close, nil
 	case "none":
-		log := events.New(io.Discard)
+		log := events.NewSilent()
 		return log, log.Close, nil
 	}
 	// Without O_NONBLOCK a FIFO that nobody reads would hold us here for ever.
