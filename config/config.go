@@ -120,6 +120,7 @@ type Log struct {
 type Control struct {
 	Socket string // a path, or "none"
 	Group  string // that may use it; "" is root's alone
+	Asked  bool   // the policy has one of them: without a socket it is not served
 }
 
 // Set is one of [sets].

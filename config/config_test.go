@@ -39,7 +39,9 @@ type settings struct {
 }
 
 func settingsOf(c *Config) settings {
-	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log, c.Control}
+	control := c.Control
+	control.Asked = false // TestControlAsked
+	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log, control}
 }
 
 func defaults() settings {
@@ -60,6 +62,17 @@ func defaults() settings {
 		},
 		Log:     Log{Events: "-", Stats: time.Minute},
 		Control: Control{Socket: "/run/tlsgate.sock"},
+	}
+}
+
+// TestControlAsked: a socket that somebody has asked for has to be there.
+func TestControlAsked(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "[control]": false, `control.socket = "none"`: true, `control.socket = "/run/tlsgate.sock"`: true, `control.group = "x"`: true,
+	} {
+		if got := mustParse(t, text).Control.Asked; got != want {
+			t.Errorf("%s: asked %v", text, got)
+		}
 	}
 }
 
@@ -163,7 +176,7 @@ func TestSettings(t *testing.T) {
 		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10, refused = 20 }`, func(s *settings) {
 			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Refused: 20}
 		}},
-		{`control = { socket = "/run/gate/s", group = "operators" }`, func(s *settings) { s.Control = Control{"/run/gate/s", "operators"} }},
+		{`control = { socket = "/run/gate/s", group = "operators" }`, func(s *settings) { s.Control = Control{Socket: "/run/gate/s", Group: "operators"} }},
 		{`control.socket = "none"`, func(s *settings) { s.Control.Socket = "none" }},
 		{`log = { events = "/var/log/tlsgate.json", stats = "5s" }`, func(s *settings) { s.Log = Log{"/var/log/tlsgate.json", 5 * time.Second} }},
 	} {

@@ -232,7 +232,8 @@ const DefaultSocket = "/run/tlsgate.sock"
 const maxSocket = 107
 
 func readControl(t *table) Control {
-	c := Control{Socket: t.str("socket", DefaultSocket), Group: t.str("group", "")}
+	c := Control{Asked: t.m["socket"] != nil || t.m["group"] != nil}
+	c.Socket, c.Group = t.str("socket", DefaultSocket), t.str("group", "")
 	switch {
 	case c.Socket == "none":
 	case !filepath.IsAbs(c.Socket):

@@ -41,7 +41,7 @@ func newRunCommand() *cobra.Command {
 				c.Log.Events = eventsPath
 			}
 			if socket != "" {
-				c.Control.Socket = socket
+				c.Control.Socket, c.Control.Asked = socket, true
 			}
 			return runDaemon(cmd.Context(), c, installRules, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -100,7 +100,10 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	failed := make(chan error, len(workers))
 	clock := engine.Clock()
 	start := clock()
-	if closeControl, err = openControl(c, workers, log, clock, start); err != nil {
+	closeControl, err = openControl(c, workers, log, clock, start)
+	if err != nil && !c.Control.Asked {
+		fmt.Fprintf(stderr, "tlsgate: warning: %v: running without a control socket\n", err)
+	} else if err != nil {
 		for _, w := range workers {
 			w.queue.Close()
 		}
