@@ -154,7 +154,9 @@ func TestIntegrationAlertLoss(t *testing.T) {
 			s := alertedGo(t, l, netip.AddrPortFrom(server, 443), tls.VersionTLS13, name)
 			if s.err == goNames[i%2] {
 				told++
-			} else if !strings.Contains(s.err, "reset by peer") {
+			} else if !strings.Contains(s.err, "reset by peer") && !strings.Contains(s.err, "i/o timeout") {
+				// A SYN that was lost makes TCP wait for seconds ever after: one
+				// hello in a hundred does not come through in time.
 				t.Errorf("%s: %s", name, s.err)
 			}
 		}
