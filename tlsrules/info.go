@@ -55,7 +55,11 @@ func stepsOf(conditions []Condition) (s steps) {
 	return s
 }
 
-// last is the stage of the latest step.
+// last is the stage of the latest step. That a text is not there is known when the
+// cleartext ends, which up to TLS 1.2 is behind the certificate.
 func last(s steps) Stage {
+	if s&stepContains.bit() != 0 {
+		s |= stepCertificate.bit()
+	}
 	return step(max(0, bits.Len16(uint16(s))-1)).stage()
 }

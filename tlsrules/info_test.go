@@ -11,6 +11,7 @@ func TestRuleStages(t *testing.T) {
 		Rule{Name: "src", Match: conds(cond(t, "source", "192.0.2.1")), HasAction: true, Action: Accept},
 		Rule{Name: "bind", Require: conds(cond(t, "cipher", "0xC02F"))},
 		Rule{Name: "sni", Match: conds(cond(t, "sni", "a.example")), Require: conds(cond(t, "offers_version", "1.2")), HasAction: true, Action: Accept},
+		Rule{Name: "text", Match: conds(cond(t, "contains", "grace")), HasAction: true, Action: Drop},
 		Rule{Name: "data", Match: conds(cond(t, "content_type", "heartbeat")), HasAction: true, Action: Drop},
 		Rule{Name: "all", HasAction: true, Action: Accept})
 	type row struct {
@@ -26,6 +27,7 @@ func TestRuleStages(t *testing.T) {
 		{"src", StageSYN, StageSYN, false},
 		{"bind", StageServerHello, StageServerHello, false},
 		{"sni", StageClientHello, StageServerHello, false},
+		{"text", StageCertificate, StageCertificate, false},
 		{"data", StageRecords, StageRecords, true},
 		{"all", StageSYN, StageRecords, true},
 	}
