@@ -36,8 +36,14 @@ func (c *Conn) readLine(from tlswire.Side, b []byte) (n int, st Status) {
 		s.n += uint16(copy(s.buf[s.n:keep], text))
 	}
 	if end < 0 {
+		s.remember(text)
 		return len(b), NeedMore
 	}
+	if from == tlswire.Client && c.proto == mail && s.endsWith(text, commandSTARTTLS) {
+		c.asked = SMTP
+		c.ask()
+	}
+	s.tailLen = 0
 	line := s.buf[:s.n]
 	s.n = 0
 	c.boundary(from)
@@ -51,6 +57,33 @@ func (c *Conn) readLine(from tlswire.Side, b []byte) (n int, st Status) {
 		n++
 	}
 	return n, st
+}
+
+// tailLen is how much of a line's end is kept.
+const tailLen = 16
+
+// commandSTARTTLS is a command also where it does not begin a line: what comes before it
+// may be a chunk of a mail, whose length was told (RFC 3030, Section 2).
+const commandSTARTTLS = "STARTTLS"
+
+// remember keeps the end of a line that goes on.
+func (s *side) remember(text []byte) {
+	if len(text) >= tailLen {
+		s.tailLen = uint8(copy(s.tail[:], text[len(text)-tailLen:]))
+		return
+	}
+	if over := int(s.tailLen) + len(text) - tailLen; over > 0 {
+		s.tailLen = uint8(copy(s.tail[:], s.tail[over:s.tailLen]))
+	}
+	s.tailLen += uint8(copy(s.tail[s.tailLen:], text))
+}
+
+// endsWith reports whether a line whose last part is text ends with a word, in
+// whatever case, spaces aside.
+func (s *side) endsWith(text []byte, word string) bool {
+	s.remember(text)
+	line := bytes.TrimRight(s.tail[:s.tailLen], " \t")
+	return len(line) >= len(word) && bytes.EqualFold(line[len(line)-len(word):], []byte(word))
 }
 
 // onlyLF reports whether lines end at an LF and nowhere else: where something else

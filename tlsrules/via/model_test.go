@@ -21,6 +21,7 @@ type mailServer struct {
 	seen    int    // of it, how much was read from the network
 	mail    bool   // a MAIL was taken
 	data    bool   // the text of a mail comes
+	chunk   int    // bytes of a mail's chunk that are still to come
 	tls     bool
 	tlsFrom int
 }
@@ -30,6 +31,15 @@ func (m *mailServer) read(n int) (answer string) {
 	m.seen = min(len(m.stream), m.seen+n)
 	for !m.tls {
 		rest := m.stream[m.at:m.seen]
+		if m.chunk > 0 {
+			k := min(m.chunk, len(rest))
+			m.at += k
+			if m.chunk -= k; m.chunk > 0 {
+				return answer
+			}
+			answer += "250 ok\r\n"
+			continue
+		}
 		if m.data {
 			ends := []string{"\r\n.\r\n"}
 			if m.lenient {
@@ -83,8 +93,8 @@ func (m *mailServer) command(line string) string {
 	case "BDAT":
 		var n int
 		fmt.Sscan(argument, &n)
-		m.at = min(m.seen, m.at+n)
-		return "250 ok\r\n"
+		m.chunk = max(0, n)
+		return ""
 	case "STARTTLS":
 		if m.discards {
 			m.at = m.seen
@@ -108,7 +118,7 @@ func around(inner string) string {
 // words are what a client that is up to something says.
 var words = []string{
 	"EHLO x\r\n", "STARTTLS\r\n", "starttls\n", "STARTTLS\r", "NOOP\r\n", "MAIL FROM:<>\r\n", "DATA\r\n", ".\r\n", "\n.\n", "\r\n.\r\n", "text\r\n",
-	"BDAT 1\r\n", "BDAT 60\r\n", "BDAT 200\r\n", "\r\n", "\n", "\r", "x", "\x16", "\x16\x03", "\x17\x03\x03\x00\x50", "\x14\x03\x03\x00\x01\x01", "\x15\x03\x03\x00\x02\x01\x00",
+	"BDAT 1\r\n", "BDAT 5\r\n", "BDAT 60\r\n", "BDAT 200\r\n", "\r\n", "\n", "\r", "x", "\x16", "\x16\x03", "\x17\x03\x03\x00\x50", "\x14\x03\x03\x00\x01\x01", "\x15\x03\x03\x00\x02\x01\x00",
 	hello, evil, hello[:20], hello[20:], evil[:5], evil[5:], around(evil), around("\r\nSTARTTLS\r\n"), around(evil)[:70], "\x17\x03\x03\x00\x32" + evil,
 	"STARTTLS\r\n" + evil, "STARTTLS\r\n" + hello, "XYZZY\r\n",
 }

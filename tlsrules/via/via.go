@@ -83,10 +83,12 @@ type side struct {
 	n       uint16          // of buf
 	head    [16]byte        // taken from the stream, and not read yet
 	headLen uint8
-	turns   uint16 // at which bytes of head, and the one after it, TLS may begin too
-	step    uint8  // within a protocol
-	look    bool   // the next byte may begin TLS
-	cr      bool   // the last byte was a CR that ended a line
+	turns   uint16        // at which bytes of head, and the one after it, TLS may begin too
+	step    uint8         // within a protocol
+	look    bool          // the next byte may begin TLS
+	cr      bool          // the last byte was a CR that ended a line
+	tail    [tailLen]byte // of the line at hand, the end of what came before
+	tailLen uint8
 	begun   bool
 	tls     bool
 }
