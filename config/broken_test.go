@@ -8,6 +8,7 @@ import (
 
 // accepts begins a test that is whole: what follows breaks it.
 const accepts = "[[test]]\nexpect.verdict = \"accept\"\n"
+const accepting = "[[rule]]\naction = \"accept\"\n"
 
 // broken are policies with one thing wrong: the text, the error, the hint.
 var broken = []struct{ text, want, hint string }{
@@ -78,17 +79,30 @@ var broken = []struct{ text, want, hint string }{
 	{"[[rule]]\nname = \"a\\nb\"\naction = \"drop\"", `policy.toml:2: rule[1].name: cannot be a name`, "at most 64 letters, without control characters: events and metrics carry it"},
 	{"[[rule]]\naction = \"alert:\"", `policy.toml:2: rule[1].action: "alert:" names no alert: ""`, `known are the names of RFC 8446, Section 6`},
 	{"[[rule]]\naction = \"refuse:60s\"", `policy.toml:2: rule[1].action: "refuse:60s" is not known`, `one of: "drop", "accept", "reset", "alert", "refuse", "continue"`},
-	{"[[rule]]\naction = \"hold\"", `policy.toml:2: rule[1].action: "hold" is not supported yet`, `one of: "drop", "accept", "reset", "alert", "refuse", "continue"`},
+	{"[[rule]]\nrequire = { version = \"1.2\" }\notherwise = \"hold\"", `policy.toml:3: rule[1].otherwise: "hold" is an action of rules only`, `write action = "hold" in a rule: there application data waits for its gate`},
+	{"[default]\naction = \"hold\"", `policy.toml:2: default.action: "hold" is an action of rules only`, `write action = "hold" in a rule: there application data waits for its gate`},
 	{"[[rule]]\nrequire = { version = \"1.2\" }\notherwise = \"alert:user_canceled\"", `policy.toml:3: rule[1].otherwise: "alert:user_canceled" refuses nothing: user_canceled is not a fatal alert`, `did you mean "alert:handshake_failure"?`},
 	{"[[rule]]\naction = \"reset\"\nrefuse_for = \"5s\"", `policy.toml:3: rule[1].refuse_for: rule "rule 1": has no effect without action or otherwise = "refuse"`, ``},
 	{"[[rule]]\naction = \"acccept\"", `policy.toml:2: rule[1].action: "acccept" is not known`, `did you mean "accept"?`},
 	{"[[rule]]\naction = \"REJECT\"", `policy.toml:2: rule[1].action: "REJECT" is not known`, `did you mean "reset"?`},
 	{"[[rule]]\naction = \"deny\"", `policy.toml:2: rule[1].action: "deny" is not known`, `did you mean "drop"?`},
 	{"[[rule]]\nrequire = { version = \"1.2\" }\notherwise = \"accept\"", `policy.toml:3: rule[1].otherwise: "accept" is not known`, `one of: "drop", "reset", "alert", "refuse"`},
-	{"[[rule]]\naction = \"accept\"\notherwise = \"drop\"", `policy.toml:3: rule[1].otherwise: has no effect without require`, "add a require, or leave it out"},
-	{"[[rule]]\naction = \"accept\"\nunseen = \"allow\"", `policy.toml:3: rule[1].unseen: has no effect without require`, "add a require, or leave it out"},
+	{"[[rule]]\naction = \"accept\"\notherwise = \"drop\"", `policy.toml:3: rule[1].otherwise: has no effect without require, pin or hold`, "add a require, or leave it out"},
+	{"[[rule]]\naction = \"accept\"\nunseen = \"allow\"", `policy.toml:3: rule[1].unseen: has no effect without require, pin or hold`, "add a require, or leave it out"},
 	{"[[rule]]\nrequire = { version = \"1.2\" }\nunseen = \"deny\"", `policy.toml:3: rule[1].unseen: "deny" is not known`, `one of: "allow"`},
-	{"[[rule]]\naction = \"accept\"\npin = { to = \"session\" }", `policy.toml:3: rule[1].pin: is not supported yet`, ""},
+	{accepting + "pin = { to = \"sesion\" }", `policy.toml:3: rule[1].pin.to: "sesion" is not known`, `did you mean "session"?`},
+	{accepting + "pin = { per = [\"cipher\"] }", `policy.toml:3: rule[1].pin.per: connections cannot be grouped by "cipher"`, `some of: "source", "destination", "port", "in_interface", "sni"`},
+	{accepting + "pin = { per = [\"source\", \"Source\"] }", `policy.toml:3: rule[1].pin.per: has "Source" twice`, ``},
+	{accepting + "pin = { connections = 1025 }", `policy.toml:3: rule[1].pin.connections: is 1025, not a number from 0 to 1024`, ``},
+	{accepting + "pin = { idle = 10 }", `policy.toml:3: rule[1].pin.idle: 10 has no unit`, `did you mean "10s"?`},
+	{accepting + "pin = { tls13 = \"allow\" }", `policy.toml:3: rule[1].pin.tls13: rule "rule 1": has no effect on a pin to a connection`, `it says which resumed sessions share a pin: to = "session"`},
+	{accepting + "pin = { perr = \"source\" }", `policy.toml:3: rule[1].pin.perr: unknown key`, `did you mean "per"?`},
+	{accepting + "pin = true", `policy.toml:3: rule[1].pin: is true, not a table`, ``},
+	{"[[rule]]\naction = \"drop\"\npin = {}", `policy.toml:3: rule[1].pin: rule "rule 1": is never asked, because action = "drop" refuses first`, ``},
+	{accepting + "hold = { what = \"handshake\" }", `policy.toml:3: rule[1].hold.what: "handshake" is not known`, `one of: "application_data"`},
+	{accepting + "hold = { open = \"tomorrow\" }", `policy.toml:3: rule[1].hold.open: "tomorrow" is not a time`, `write for example "2026-12-01T10:00:00+05:30"`},
+	{accepting + "hold = { patience = \"-1s\" }", `policy.toml:3: rule[1].hold.patience: "-1s" is not a duration`, `write for example "30s", "5m" or "1h30m"`},
+	{"[[rule]]\naction = \"reset\"\nhold = {}", `policy.toml:3: rule[1].hold: rule "rule 1": is never asked, because action = "reset" refuses first`, ``},
 	{"[[rule]]\naction = \"accept\"\nmatch = { time = \"Mon-Fri 09:00-17:00\" }", `policy.toml:3: rule[1].match.time: is not supported yet`, ""},
 	{"[[rule]]\naction = \"drop\"\nmatch = { cert_key = \"rsa>2k\" }", `policy.toml:3: rule[1].match.cert_key: "rsa>2k" is not a kind of key`, `write the size in bits, as in "rsa>=2048"`},
 	{"[[rule]]\naction = \"drop\"\nmatch = { cert_key = \"ecsda\" }", `policy.toml:3: rule[1].match.cert_key: "ecsda" is not a kind of key`, `did you mean "ecdsa"?`},

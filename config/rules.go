@@ -9,10 +9,7 @@ import (
 )
 
 // Keys of POLICY.md that come later.
-var (
-	laterConditions = []string{"time"}
-	laterRuleKeys   = []string{"pin", "hold"}
-)
+var laterConditions = []string{"time"}
 
 // rules reads every [[rule]].
 func (l *loader) rules(root *table) []tlsrules.Rule {
@@ -31,6 +28,10 @@ func rulePath(i int) string { return fmt.Sprintf("rule[%d]", i+1) }
 const maxName = 64
 
 func (l *loader) rule(t *table) tlsrules.Rule {
+	hold := t.m["hold"] != nil
+	if s, ok := t.m["action"].(string); ok && strings.EqualFold(s, holdAction) {
+		t.m["action"], hold = tlsrules.Accept.String(), true
+	}
 	r := tlsrules.Rule{
 		Name:  t.str("name", ""),
 		Match: l.conditions(t.table("match")), Unless: l.conditions(t.table("unless")), Require: l.conditions(t.table("require")),
@@ -39,19 +40,23 @@ func (l *loader) rule(t *table) tlsrules.Rule {
 		Otherwise: t.action("otherwise", tlsrules.Reset, tlsrules.Alert, tlsrules.Refuse),
 		Observe:   t.boolean("observe", false),
 		RefuseFor: t.duration("refuse_for", 0),
+		Pin:       readPin(t.table("pin")),
+		Hold:      readHold(t.table("hold")),
+	}
+	if hold && r.Hold == nil {
+		r.Hold = &tlsrules.Hold{}
 	}
 	r.UnseenAllow = t.oneOf("unseen", 0, []string{"", "allow"}) == 1
 	if len(r.Name) > maxName || strings.ContainsFunc(r.Name, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\uFFFD' }) {
 		t.fail("name", fmt.Sprintf("at most %d letters, without control characters: events and metrics carry it", maxName), "cannot be a name")
 	}
-	if t.m["require"] == nil {
+	if t.m["require"] == nil && r.Pin == nil && r.Hold == nil {
 		for _, k := range []string{"otherwise", "unseen"} {
 			if t.m[k] != nil {
-				t.fail(k, "add a require, or leave it out", "has no effect without require")
+				t.fail(k, "add a require, or leave it out", "has no effect without require, pin or hold")
 			}
 		}
 	}
-	t.later(laterRuleKeys...)
 	t.finish()
 	return r
 }

@@ -205,9 +205,8 @@ func (t *table) duration(k string, def time.Duration) time.Duration {
 	return def
 }
 
-// oneOf takes one of some words, in any case; those of later are not
-// supported yet. It returns the word's place.
-func (t *table) oneOf(k string, def int, words []string, later ...string) int {
+// oneOf takes one of some words, in any case, and returns the word's place.
+func (t *table) oneOf(k string, def int, words []string) int {
 	v := t.take(k)
 	if v == nil {
 		return def
@@ -221,11 +220,6 @@ func (t *table) oneOf(k string, def int, words []string, later ...string) int {
 		if w != "" && strings.EqualFold(s, w) {
 			return i
 		}
-	}
-	head, _, _ := strings.Cut(strings.ToLower(s), ":")
-	if slices.Contains(later, head) {
-		t.fail(k, "one of: "+quoted(words), "%q is not supported yet", s)
-		return def
 	}
 	hint := "one of: " + quoted(words)
 	c := closest(s, words)
@@ -276,9 +270,6 @@ var synonyms = map[string]string{
 	"allow": "accept", "pass": "accept", "permit": "accept", "deny": "drop", "block": "drop", "reject": "reset",
 }
 
-// Actions of POLICY.md that come later.
-var laterActions = []string{"hold"}
-
 // action takes one of some actions: besides dropping and resetting those of more.
 func (t *table) action(k string, def tlsrules.Action, more ...tlsrules.Action) tlsrules.Action {
 	words := make([]string, tlsrules.Continue+1)
@@ -296,7 +287,12 @@ func (t *table) action(k string, def tlsrules.Action, more ...tlsrules.Action) t
 			return a
 		}
 	}
-	return tlsrules.Action(t.oneOf(k, int(def), words, laterActions...))
+	if s, ok := t.m[k].(string); ok && strings.EqualFold(s, holdAction) {
+		t.take(k)
+		t.fail(k, "write action = \"hold\" in a rule: there application data waits for its gate", "%q is an action of rules only", s)
+		return def
+	}
+	return tlsrules.Action(t.oneOf(k, int(def), words))
 }
 
 // alertless is action where there may be nobody who reads alerts.

@@ -179,7 +179,7 @@ func (p *Policy) ask(v *view, j *Judgement, s step) {
 			j.wait(i, waits)
 			return
 		case yes:
-			if r.needs != 0 && j.bind(i, r.needs) && p.violated(v, j, i, everything, s) {
+			if r.binds && j.bind(i, r) && p.violated(v, j, i, everything, s) {
 				return
 			}
 			if r.Action == Accept {

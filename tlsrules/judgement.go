@@ -44,6 +44,8 @@ const (
 	observed           // refused, but only said so
 	wouldNow           // would has not been told yet
 	wouldAlready       // would has been found
+	pins               // a bound rule has a pin
+	holds              // a bound rule has a hold
 )
 
 func (f flags) has(g flags) bool { return f&g != 0 }
@@ -80,15 +82,21 @@ func (j *Judgement) at(k int) int {
 	return int((*j.more)[k-len(j.bound)])
 }
 
-// bind makes the requirements of rule i hold for the connection, and reports
-// whether they did not yet.
-func (j *Judgement) bind(i int, needs steps) bool {
+// bind makes what rule i demands hold for the connection, and reports whether it
+// did not yet.
+func (j *Judgement) bind(i int, r *rule) bool {
 	for k := range int(j.nbound) {
 		if j.at(k) == i {
 			return false
 		}
 	}
-	j.needs |= needs
+	j.needs |= r.needs
+	if r.Pin != nil {
+		j.flags |= pins
+	}
+	if r.Hold != nil {
+		j.flags |= holds
+	}
 	if int(j.nbound) < len(j.bound) {
 		j.bound[j.nbound] = uint16(i)
 	} else {

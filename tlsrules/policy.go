@@ -30,6 +30,9 @@ type Rule struct {
 	UnseenAllow bool
 	// RefuseFor is how long a Refuse of this rule lasts; 0 is the default.
 	RefuseFor time.Duration
+	// Pin and Hold bind as Require does; nil is none.
+	Pin  *Pin
+	Hold *Hold
 }
 
 // Defaults are for what no rule decides. The zero Defaults drops.
@@ -54,6 +57,7 @@ type Policy struct {
 type rule struct {
 	Rule
 	needs    steps // of Require
+	binds    bool  // something of it holds for the rest of the connection's life
 	tlsNeeds bool  // some of them take TLS, and being unseen is no excuse
 	// Match or Unless may be another one with every record.
 	matchAgain, unlessAgain bool
@@ -121,16 +125,20 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 // fills in which rule it is.
 func (r *Rule) check() *RuleError {
 	switch {
-	case !r.HasAction && len(r.Require) == 0:
+	case !r.HasAction && !r.demands():
 		return &RuleError{Msg: "has neither require nor action, so it means nothing", Hint: `add action = "accept", "drop", "reset", "alert", "refuse" or "continue", or a require`}
 	case r.HasAction && !r.Action.valid(Drop, Accept, Reset, Alert, Refuse, Continue):
 		return &RuleError{Key: "action", Msg: "is no action of a rule"}
+	case r.HasAction && r.Action.Refuses() && r.Pin != nil:
+		return &RuleError{Key: "pin", Msg: fmt.Sprintf("is never asked, because action = %q refuses first", r.Action)}
+	case r.HasAction && r.Action.Refuses() && r.Hold != nil:
+		return &RuleError{Key: "hold", Msg: fmt.Sprintf("is never asked, because action = %q refuses first", r.Action)}
 	case r.HasAction && r.Action.Refuses() && len(r.Require) > 0:
 		return &RuleError{Key: "require", Msg: fmt.Sprintf("is never asked, because action = %q refuses first", r.Action), Hint: `to refuse what violates it: action = "accept" or "continue", and otherwise = "` + r.Action.String() + `"; to refuse what fits it: move it into match`}
-	case len(r.Require) > 0 && !r.Otherwise.valid(Drop, Reset, Alert, Refuse):
+	case r.demands() && !r.Otherwise.valid(Drop, Reset, Alert, Refuse):
 		return &RuleError{Key: "otherwise", Msg: fmt.Sprintf("%q would let a violated requirement pass", r.Otherwise), Hint: `to report and not refuse: observe = true`}
 	}
-	if r.RefuseFor != 0 && !(r.HasAction && r.Action == Refuse) && !(len(r.Require) > 0 && r.Otherwise == Refuse) {
+	if r.RefuseFor != 0 && !(r.HasAction && r.Action == Refuse) && !(r.demands() && r.Otherwise == Refuse) {
 		return &RuleError{Key: "refuse_for", Msg: `has no effect without action or otherwise = "refuse"`}
 	}
 	for _, part := range [][]Condition{r.Match, r.Unless, r.Require} {
@@ -140,11 +148,18 @@ func (r *Rule) check() *RuleError {
 			}
 		}
 	}
+	if r.Pin != nil {
+		return r.Pin.check()
+	}
 	return nil
 }
 
+// demands reports whether the rule can be violated.
+func (r *Rule) demands() bool { return len(r.Require) > 0 || r.Pin != nil || r.Hold != nil }
+
 func (r Rule) compile() rule {
-	c := rule{Rule: r}
+	c := rule{Rule: r, binds: r.demands()}
+	c.tlsNeeds = (r.Pin != nil || r.Hold != nil) && !r.UnseenAllow
 	if !r.HasAction {
 		c.Action = Continue
 	}

@@ -24,6 +24,8 @@ const (
 	ReasonEarlyTLS     // before the server agreed to it
 	ReasonGrace        // accepted for the time of grace
 	ReasonKilled       // by the operator
+	ReasonPinTaken     // another connection or session has it
+	ReasonHoldExpired  // application data has waited for long enough
 
 	reasonRequire // and the key
 )
@@ -49,6 +51,8 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonEarlyTLS:           "tls.early",
 		ReasonGrace:              "grace",
 		ReasonKilled:             "killed",
+		ReasonPinTaken:           "pin.taken",
+		ReasonHoldExpired:        "hold.expired",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()

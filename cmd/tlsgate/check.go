@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -160,7 +161,13 @@ func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
 		}
 	}
 	writeList(b, "action", []string{r.Action.String()}, "")
-	if len(r.Require) > 0 {
+	if p := r.Pin; p != nil {
+		fmt.Fprintf(b, "%-14s = { %s }\n", "pin", strings.Join(pinFields(p), ", "))
+	}
+	if h := r.Hold; h != nil {
+		fmt.Fprintf(b, "%-14s = { %s }\n", "hold", strings.Join(holdFields(h), ", "))
+	}
+	if len(r.Require) > 0 || r.Pin != nil || r.Hold != nil {
 		writeList(b, "otherwise", []string{r.Otherwise.String()}, "")
 		if r.UnseenAllow {
 			writeList(b, "unseen", []string{"allow"}, "")
@@ -170,6 +177,33 @@ func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
 		writeList(b, "refuse_for", []string{r.RefuseFor.String()}, "")
 	}
 	fmt.Fprintf(b, "observe        = %t\n", r.Observe)
+}
+
+func pinFields(p *tlsrules.Pin) []string {
+	fields := []string{"to = " + quote(p.To.String()), fmt.Sprintf("connections = %d", max(p.Connections, 1))}
+	var per []string
+	for _, k := range p.Per {
+		per = append(per, quote(k.String()))
+	}
+	fields = append(fields, "per = ["+strings.Join(per, ", ")+"]")
+	if idle := p.Silence(); idle > 0 {
+		fields = append(fields, "idle = "+quote(idle.String()))
+	}
+	if p.To == tlsrules.PinSession {
+		fields = append(fields, "tls13 = "+quote(p.TLS13.String()))
+	}
+	return fields
+}
+
+func holdFields(h *tlsrules.Hold) []string {
+	fields := []string{`what = "application_data"`}
+	if !h.Open.IsZero() {
+		fields = append(fields, "open = "+quote(h.Open.Format(time.RFC3339)))
+	}
+	if h.Patience > 0 {
+		fields = append(fields, "patience = "+quote(h.Patience.String()))
+	}
+	return fields
 }
 
 // finality says from when a decision stands.

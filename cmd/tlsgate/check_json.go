@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"tlsgate/config"
 	"tlsgate/nfq"
@@ -82,6 +83,8 @@ type checkedRule struct {
 	Match     map[string][]string `json:"match,omitempty"`
 	Unless    map[string][]string `json:"unless,omitempty"`
 	Require   map[string][]string `json:"require,omitempty"`
+	Pin       *checkedPin         `json:"pin,omitempty"`
+	Hold      *checkedHold        `json:"hold,omitempty"`
 	Action    string              `json:"action"`
 	Otherwise string              `json:"otherwise,omitempty"`
 	Unseen    string              `json:"unseen,omitempty"`
@@ -90,6 +93,20 @@ type checkedRule struct {
 	Stage     string              `json:"stage"`
 	Final     string              `json:"final"` // or "never"
 	Warnings  []string            `json:"warnings"`
+}
+
+type checkedPin struct {
+	To          string   `json:"to"`
+	Per         []string `json:"per"`
+	Connections int      `json:"connections"`
+	Idle        string   `json:"idle,omitempty"`
+	TLS13       string   `json:"tls13,omitempty"`
+}
+
+type checkedHold struct {
+	What     string `json:"what"`
+	Open     string `json:"open,omitempty"`
+	Patience string `json:"patience,omitempty"`
 }
 
 type checkError struct {
@@ -147,7 +164,28 @@ func ruleJSON(r tlsrules.RuleInfo) checkedRule {
 		Stage: r.Stage.String(), Final: finalName(r.Final, r.Always),
 		Warnings: append([]string{}, r.Warn...),
 	}
-	if len(r.Require) > 0 {
+	if p := r.Pin; p != nil {
+		j.Pin = &checkedPin{To: p.To.String(), Per: []string{}, Connections: max(p.Connections, 1)}
+		for _, k := range p.Per {
+			j.Pin.Per = append(j.Pin.Per, k.String())
+		}
+		if idle := p.Silence(); idle > 0 {
+			j.Pin.Idle = idle.String()
+		}
+		if p.To == tlsrules.PinSession {
+			j.Pin.TLS13 = p.TLS13.String()
+		}
+	}
+	if h := r.Hold; h != nil {
+		j.Hold = &checkedHold{What: "application_data"}
+		if !h.Open.IsZero() {
+			j.Hold.Open = h.Open.Format(time.RFC3339)
+		}
+		if h.Patience > 0 {
+			j.Hold.Patience = h.Patience.String()
+		}
+	}
+	if len(r.Require) > 0 || r.Pin != nil || r.Hold != nil {
 		j.Otherwise = r.Otherwise.String()
 	}
 	if r.RefuseFor > 0 {
