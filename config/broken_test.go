@@ -103,7 +103,7 @@ var broken = []struct{ text, want, hint string }{
 	{accepting + "hold = { open = \"tomorrow\" }", `policy.toml:3: rule[1].hold.open: "tomorrow" is not a time`, `write for example "2026-12-01T10:00:00+05:30"`},
 	{accepting + "hold = { patience = \"-1s\" }", `policy.toml:3: rule[1].hold.patience: "-1s" is not a duration`, `write for example "30s", "5m" or "1h30m"`},
 	{"[[rule]]\naction = \"reset\"\nhold = {}", `policy.toml:3: rule[1].hold: rule "rule 1": is never asked, because action = "reset" refuses first`, ``},
-	{"[[rule]]\naction = \"accept\"\nmatch = { time = \"Mon-Fri 09:00-17:00\" }", `policy.toml:3: rule[1].match.time: is not supported yet`, ""},
+	{accepting + "match = { time = \"Mon-Fry 09:00-17:00\" }", `policy.toml:3: rule[1].match.time: "Mon-Fry 09:00-17:00" names no time`, `write for example "Mon-Fri 09:00-17:00 Europe/Berlin" or "after 2026-12-01T10:00:00Z"`},
 	{"[[rule]]\naction = \"drop\"\nmatch = { cert_key = \"rsa>2k\" }", `policy.toml:3: rule[1].match.cert_key: "rsa>2k" is not a kind of key`, `write the size in bits, as in "rsa>=2048"`},
 	{"[[rule]]\naction = \"drop\"\nmatch = { cert_key = \"ecsda\" }", `policy.toml:3: rule[1].match.cert_key: "ecsda" is not a kind of key`, `did you mean "ecdsa"?`},
 	{"[[rule]]\naction = \"drop\"\nmatch = { via = \"starttls:stmp\" }", `policy.toml:3: rule[1].match.via: "starttls:stmp" is not a way in which TLS begins`, `did you mean "starttls:smtp"?`},

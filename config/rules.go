@@ -8,9 +8,6 @@ import (
 	"tlsgate/tlsrules"
 )
 
-// Keys of POLICY.md that come later.
-var laterConditions = []string{"time"}
-
 // rules reads every [[rule]].
 func (l *loader) rules(root *table) []tlsrules.Rule {
 	list := root.tables("rule")
@@ -68,7 +65,6 @@ func (l *loader) conditions(t *table) (list []tlsrules.Condition) {
 			list = append(list, c)
 		}
 	}
-	t.later(laterConditions...)
 	t.finish()
 	return list
 }

@@ -40,16 +40,6 @@ func (t *table) take(k string) any {
 	return t.m[k]
 }
 
-// later reports keys that POLICY.md has and this version does not.
-func (t *table) later(keys ...string) {
-	for _, k := range keys {
-		if t.take(k) != nil {
-			t.fail(k, "", "is not supported yet")
-		}
-	}
-	t.known = t.known[:len(t.known)-len(keys)]
-}
-
 // finish reports the keys nobody knows.
 func (t *table) finish() {
 	for _, k := range slices.Sorted(maps.Keys(t.m)) {

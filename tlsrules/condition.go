@@ -27,6 +27,7 @@ type Condition struct {
 	words    []string            // protocols of ALPN, patterns, parts of distinguished names
 	octets   map[string]struct{} // of randoms and hashes
 	sizes    []sizeRange         // in bits
+	hours    []hours
 	keys     []keyKind
 	ja4      []ja4Pattern
 
@@ -90,6 +91,8 @@ func (c *Condition) holds(v *view) truth {
 		return c.names.interfaceIn(v.InInterface)
 	case KeyOutInterface:
 		return c.names.interfaceIn(v.OutInterface)
+	case KeyTime:
+		return truthOf(inHours(c.hours, int64(v.Began)))
 	case KeyProtocol:
 		return truthOf(c.bits>>v.Protocol&1 != 0)
 	case KeyVia:

@@ -34,7 +34,7 @@ func TestEveryKeyAtEveryStage(t *testing.T) {
 	for _, k := range Keys() {
 		values := map[Key]string{
 			KeySource: "192.0.2.0/24", KeyDestination: "203.0.113.10", KeyPort: "443", KeySourcePort: "1-65535",
-			KeyInInterface: "eth*", KeyOutInterface: "wan0", KeyProtocol: "tls", KeyServerName: "api.bank.example",
+			KeyInInterface: "eth*", KeyOutInterface: "wan0", KeyTime: "before 2026-01-01T00:00:00Z", KeyProtocol: "tls", KeyServerName: "api.bank.example",
 			KeyALPN: "h2", KeyOffersVersion: "1.3", KeyOffersCipher: "AES128-SHA", KeyOffersGroup: "x25519",
 			KeyOffersExtension: "server_name", KeyOffersSignature: "0x0403", KeyOffersOnlyCipher: "AES128-SHA",
 			KeyOffersOnlyVersion: ">=1.2", KeyOffersOnlyGroup: "x25519",

@@ -176,6 +176,8 @@ func (c *Condition) seen(v *view) string {
 		return "the connection came in at " + named(v.InInterface)
 	case KeyOutInterface:
 		return "the connection goes out at " + named(v.OutInterface)
+	case KeyTime:
+		return "the connection began at " + whenIn(c.hours, v.Began)
 	case KeyProtocol:
 		return "the first bytes are those of protocol " + v.Protocol.String()
 	case KeyVersion:

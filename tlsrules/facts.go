@@ -20,20 +20,21 @@ type Facts struct {
 	// for the stages from StageClientHello on.
 	Known, Never Stages
 
-	// StageSYN. Source sent the SYN. An interface without a name is one that
+	// StageSYN. Began is when the connection began, in seconds since the Unix
+	// epoch. Source sent the SYN. An interface without a name is one that
 	// cannot be known: there is none, or a capture does not tell.
 	SourcePort, Port          uint16
 	Source, Destination       netip.Addr
 	InInterface, OutInterface string
+	Began                     uint32
 
 	// StageFirstBytes. The zero Protocol is not known yet. Via is how TLS
 	// began, empty where it did not.
 	Protocol tlswire.Protocol
 	Via      via.Kinds
 	// Contains has a bit for each pattern of Policy.Patterns that has been found
-	// in cleartext, at whatever stage. ContainsOver: no more will be searched.
-	ContainsOver bool
-	Contains     uint64
+	// in cleartext, at whatever stage.
+	Contains uint64
 
 	// StageClientHello and StageServerHello. A HelloRetryRequest is not a
 	// ServerHello yet.
@@ -51,6 +52,8 @@ type Facts struct {
 	// seen.
 	Group, DHBits uint16
 	GroupSettled  bool
+	// ContainsOver: no more will be searched for Contains.
+	ContainsOver bool
 
 	// StageCertificate: the server's chain as sent, the leaf first, or that of
 	// the session resumed; empty where none was sent. CertExpired: the leaf is

@@ -11,6 +11,7 @@ const (
 	KeySourcePort
 	KeyInInterface
 	KeyOutInterface
+	KeyTime
 	KeyProtocol
 	KeyVia
 	KeyContains
@@ -67,6 +68,7 @@ var keys = [keyCount]struct {
 	KeySourcePort:        {"source_port", stepSYN, "port", "ports"},
 	KeyInInterface:       {"in_interface", stepSYN, "interface", "interfaces"},
 	KeyOutInterface:      {"out_interface", stepSYN, "interface", "interfaces"},
+	KeyTime:              {"time", stepSYN, "time", "times"},
 	KeyProtocol:          {"protocol", stepFirstBytes, "protocol", "protocols"},
 	KeyVia:               {"via", stepFirstBytes, "way TLS begins", "ways TLS begins"},
 	KeyContains:          {"contains", stepContains, "text", "texts"},

@@ -50,6 +50,8 @@ func (c *Condition) parse(s string) *ValueError {
 		return c.parsePort(s)
 	case KeyInInterface, KeyOutInterface:
 		return c.parseInterface(s)
+	case KeyTime:
+		return c.parseHours(s)
 	case KeyProtocol:
 		return c.parseBit(s, "a protocol", protocolNames[:])
 	case KeyVia:

@@ -104,7 +104,7 @@ func (c *Condition) within(d *Condition) bool {
 		}
 	}
 	switch c.key {
-	case KeyCertKey:
+	case KeyCertKey, KeyTime:
 		for _, value := range c.text {
 			if !slices.Contains(d.text, value) {
 				return false

@@ -8,6 +8,8 @@
 package engine
 
 import (
+	"time"
+
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/conntrack/reassembly"
@@ -248,6 +250,7 @@ func (e *Engine) attach(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 		Destination:  c.Addr(conntrack.Reply).Addr(),
 		SourcePort:   c.Addr(conntrack.Original).Port(),
 		Port:         c.Addr(conntrack.Reply).Port(),
+		Began:        uint32(c.Start / int64(time.Second)),
 		InInterface:  e.cfg.Interface(in),
 		OutInterface: e.cfg.Interface(out),
 	}

@@ -57,6 +57,7 @@ func TestSeen(t *testing.T) {
 		{`to = "[2001:db8::2]:8443"`, ``, `source = "2001:db8::10", destination = "2001:db8::2", port = 8443, version = "1.3"`},
 		{`from = "2001:db8::7"`, ``, `source = "2001:db8::7", destination = "2001:db8:1::10", port = 443`},
 		{`in_interface = "lan0", out_interface = "wan0"`, ``, `in_interface = "lan0", out_interface = "wan*"`},
+		{``, ``, `time = "Thu 12:00-12:01 UTC"`},
 		{`protocol = "http"`, ``, `protocol = "http"`},
 		{`protocol = "ssh"`, ``, `protocol = "ssh"`},
 		{`protocol = "unknown"`, ``, `protocol = "unknown"`},
