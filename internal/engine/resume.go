@@ -149,6 +149,19 @@ func (f *flow) ticketGiven(ticket []byte) {
 	}
 }
 
+// origin names the session that a connection's handshake begins or resumes; false
+// as long as that is open, and if one is resumed of which nothing is known.
+func (f *flow) origin() (origin, bool) {
+	t := &f.ins.tls
+	switch from := f.ins.resumption.from; {
+	case from != nil:
+		return from.origin, true
+	case f.ins.facts.Resumed == tlsrules.ResumedNo && t.HasServerHello:
+		return originOf(&t.ClientHello.Random, &t.ServerHello.Random), true
+	}
+	return origin{}, false
+}
+
 // remember keeps the sessions that a connection has begun, which the policy has
 // not refused, once its handshake is done. A resumed one hands on what is
 // known of it to a new ticket. In TLS 1.3, where a connection may be left to the
@@ -166,6 +179,7 @@ func (e *Engine) remember(c *conntrack.Conn[flow]) {
 	}
 	keep := func(kind sessionKind, id tlswire.SessionKey) {
 		x := &session{key: serverOf(f.server(), kind, id), suite: s.CipherSuite, version: s.Version}
+		x.origin, _ = f.origin()
 		if from := r.from; from != nil {
 			x.began, x.chain, x.dhBits = from.began, from.chain, from.dhBits
 		} else {

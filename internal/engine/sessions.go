@@ -60,11 +60,24 @@ type sessionKey struct {
 type session struct {
 	key     sessionKey
 	used    atomic.Int64 // nanoseconds since the Unix epoch
+	origin  origin
 	began   Began
 	suite   uint16
 	version uint16
 	dhBits  uint16
 	chain   []*certs.Certificate
+}
+
+// origin names what all sessions have in common that descend from one full
+// handshake, in this run of the daemon and in any other. Both randoms are in it:
+// two clients can agree on one, but no server repeats its own.
+type origin [16]byte
+
+func originOf(client, server *[32]byte) origin {
+	var b [64]byte
+	copy(b[:], client[:])
+	copy(b[32:], server[:])
+	return origin(tlswire.SessionKeyOf(b[:]))
 }
 
 // Began says where a session began.

@@ -79,6 +79,49 @@ func TestSessionsResumed(t *testing.T) {
 	}
 }
 
+// all are the sessions that are remembered.
+func (s *Sessions) all() (list []*session) {
+	for i := range s.sets {
+		for j := range s.sets[i] {
+			if x := s.sets[i][j].Load(); x != nil {
+				list = append(list, x)
+			}
+		}
+	}
+	return list
+}
+
+// TestSessionsOrigin: all that descend from one full handshake have one origin,
+// whatever they are known by, and no other has it.
+func TestSessionsOrigin(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		seen := map[origin]bool{}
+		for n := range 2 {
+			full, again := pairOf(t, version)
+			l, _ := sessionLab(t, nil, policy(acceptAll))
+			l.link4().play(full, strategies["mss"])
+			first := l.e.cfg.Sessions.all()
+			l.link4().play(again, strategies["mss"])
+			both := l.e.cfg.Sessions.all()
+			if len(first) == 0 || version == tls.VersionTLS12 && len(both) <= len(first) {
+				t.Fatalf("%s: %d sessions, then %d", tls.VersionName(version), len(first), len(both))
+			}
+			for _, x := range append(first, both...) {
+				if x.origin != first[0].origin || x.origin == (origin{}) {
+					t.Errorf("%s: origin %x, not %x", tls.VersionName(version), x.origin, first[0].origin)
+				}
+			}
+			if seen[first[0].origin] = true; len(seen) != n+1 {
+				t.Errorf("%s: two full handshakes have one origin", tls.VersionName(version))
+			}
+		}
+	}
+	client, one, other := [32]byte{1}, [32]byte{2}, [32]byte{3}
+	if originOf(&client, &one) == originOf(&client, &other) {
+		t.Error("who repeats a client's random has its session")
+	}
+}
+
 // TestSessionsUnknown: one that began before us, and one of another server or,
 // in TLS 1.3, of another client.
 func TestSessionsUnknown(t *testing.T) {
