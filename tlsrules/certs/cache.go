@@ -100,7 +100,7 @@ const perEntry = 100 // its place in the map
 // memory is about what a certificate in a Cache takes, bytes.
 func (c *Certificate) memory() int {
 	const each = 24 // the head of a Name; a string has 16
-	n := perEntry + int(unsafe.Sizeof(*c)) + len(c.Subject) + len(c.Issuer) + len(c.CommonName) + len(c.Serial) + len(c.Problem)
+	n := perEntry + int(unsafe.Sizeof(*c)) + len(c.Subject) + len(c.Issuer) + len(c.CommonName) + len(c.Serial) + len(c.Problem) + len(c.DER)
 	n += each * (cap(c.SANs) + cap(c.SubjectParts) + cap(c.IssuerParts))
 	for i := range c.SANs {
 		n += len(c.SANs[i].Value)

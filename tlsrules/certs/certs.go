@@ -9,6 +9,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
@@ -28,6 +29,9 @@ type Certificate struct {
 	SHA256     [32]byte
 	SPKISHA256 [32]byte // of the SubjectPublicKeyInfo, if HasSPKI
 	HasSPKI    bool
+	// DER is the encoding itself, for who reads it again later; nil if it is
+	// longer than MaxDER.
+	DER []byte
 
 	// RawPublicKey is set for a bare SubjectPublicKeyInfo (RFC 7250), which
 	// has a key, and nothing else of what follows.
@@ -67,6 +71,17 @@ const (
 	maxProblem = 200
 )
 
+// MaxDER is the longest encoding that is kept: most have a tenth.
+const MaxDER = 16 << 10
+
+// keep copies an encoding that is not too long.
+func keep(der []byte) []byte {
+	if len(der) > MaxDER {
+		return nil
+	}
+	return bytes.Clone(der)
+}
+
 // A Name is one name of a subjectAltName (RFC 5280, Section 4.2.1.6).
 type Name struct {
 	Kind  NameKind
@@ -98,9 +113,9 @@ func (k NameKind) String() string {
 }
 
 // Parse reads a certificate. It never fails: of bytes that are no certificate
-// at all the fingerprints and the Problem remain. der is not kept.
+// at all the fingerprints and the Problem remain. der itself is not kept.
 func Parse(der []byte) *Certificate {
-	c := &Certificate{Length: len(der), SHA1: sha1.Sum(der), SHA256: sha256.Sum256(der)}
+	c := &Certificate{Length: len(der), SHA1: sha1.Sum(der), SHA256: sha256.Sum256(der), DER: keep(der)}
 	c.read(der)
 	if _, err := x509.ParseCertificate(der); err != nil {
 		c.Problem = problem(err)
@@ -111,7 +126,7 @@ func Parse(der []byte) *Certificate {
 // ParsePublicKey reads a SubjectPublicKeyInfo that stands in a certificate's
 // place (RFC 7250, Section 3), as Parse reads certificates.
 func ParsePublicKey(der []byte) *Certificate {
-	c := &Certificate{Length: len(der), SHA1: sha1.Sum(der), SHA256: sha256.Sum256(der), RawPublicKey: true}
+	c := &Certificate{Length: len(der), SHA1: sha1.Sum(der), SHA256: sha256.Sum256(der), DER: keep(der), RawPublicKey: true}
 	s := cryptobyte.String(der)
 	if body, whole, ok := expect(&s, tagSequence); ok {
 		c.publicKey(whole, body)

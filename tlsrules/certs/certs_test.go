@@ -8,6 +8,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// What was sent is kept, unless it is long, and says the same when it is read again.
+func TestDER(t *testing.T) {
+	der := file(t, "rsa_2048_all_names")
+	c := Parse(der)
+	if diff := cmp.Diff(c, Parse(c.DER)); diff != "" || &c.DER[0] == &der[0] {
+		t.Errorf("read again, or not a copy: %s", diff)
+	}
+	for n, kept := range map[int]bool{0: true, MaxDER: true, MaxDER + 1: false} {
+		for _, parse := range []func([]byte) *Certificate{Parse, ParsePublicKey} {
+			if c := parse(make([]byte, n)); (len(c.DER) == n) != kept || c.Length != n {
+				t.Errorf("%d bytes: %d kept", n, len(c.DER))
+			}
+		}
+	}
+}
+
 // Certificates of openssl and certtool, by kind of key and oddity.
 func TestKinds(t *testing.T) {
 	tests := []struct {
