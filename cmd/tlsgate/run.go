@@ -368,7 +368,9 @@ func engineConfig(c *config.Config, n int) engine.Config {
 
 // statsOf sums the counters of all workers.
 func statsOf(workers []*worker, log *events.Log, now, start int64) *events.Stats {
-	s := &events.Stats{Time: now, Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost()}
+	s := &events.Stats{
+		Time: now, Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost(), Process: processOf(),
+	}
 	for _, w := range workers {
 		e, q := w.engine.Stats(), w.queueStats()
 		s.Engine.Add(&e)

@@ -96,12 +96,13 @@ func TestWays(t *testing.T) {
 func TestStats(t *testing.T) {
 	var out bytes.Buffer
 	l := New(&out)
-	l.Stats(&Stats{Time: 1, Uptime: 60, Workers: 2, Engine: engine.Stats{Packets: 7, Refused: 3}, Lost: 1})
+	l.Stats(&Stats{Time: 1, Uptime: 60, Workers: 2, Engine: engine.Stats{Packets: 7, Refused: 3}, Lost: 1,
+		Process: Process{Goroutines: 9, HeapBytes: 8, LiveBytes: 6, RSSBytes: 5, FDs: 4}})
 	l.Close()
 	var e struct {
 		Type  string `json:"event_type"`
 		Stats struct {
-			Packets, Connections, Dropped, Events map[string]uint64
+			Packets, Connections, Dropped, Events, Process map[string]uint64
 		}
 	}
 	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
@@ -109,6 +110,9 @@ func TestStats(t *testing.T) {
 	}
 	if e.Type != "stats" || e.Stats.Packets["seen"] != 7 || e.Stats.Connections["refused"] != 3 || e.Stats.Events["lost"] != 1 {
 		t.Errorf("got %s", out.String())
+	}
+	if p := e.Stats.Process; p["goroutines"] != 9 || p["heap_bytes"] != 8 || p["heap_live_bytes"] != 6 || p["rss_bytes"] != 5 || p["fds"] != 4 {
+		t.Errorf("process: %v", p)
 	}
 	for _, why := range engine.DropReasons() {
 		if _, ok := e.Stats.Dropped[why.String()]; !ok {

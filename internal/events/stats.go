@@ -18,6 +18,16 @@ type Stats struct {
 	Engine  engine.Stats
 	Queue   nfq.Stats
 	Lost    uint64 // events
+	Process Process
+}
+
+// Process is what the daemon takes of its host at one moment.
+type Process struct {
+	Goroutines uint64
+	HeapBytes  uint64 // in use, and garbage that was not collected yet
+	LiveBytes  uint64 // of those, what the last collection found in use
+	RSSBytes   uint64
+	FDs        uint64 // file descriptors
 }
 
 // stats is EVE's stats object: uptime, then groups of counters.
@@ -32,6 +42,7 @@ type stats struct {
 	Conns   map[string]uint64 `json:"connections"`
 	Memory  map[string]uint64 `json:"memory"`
 	Events  map[string]uint64 `json:"events"`
+	Process map[string]uint64 `json:"process"`
 }
 
 func statsEvent(s *Stats) *event {
@@ -71,6 +82,10 @@ func statsEvent(s *Stats) *event {
 			},
 			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
 			Events: map[string]uint64{"lost": s.Lost},
+			Process: map[string]uint64{
+				"goroutines": s.Process.Goroutines, "heap_bytes": s.Process.HeapBytes,
+				"heap_live_bytes": s.Process.LiveBytes, "rss_bytes": s.Process.RSSBytes, "fds": s.Process.FDs,
+			},
 		},
 	}
 }
