@@ -13,7 +13,7 @@ func manyRules(t testing.TB, n int) *Policy {
 	var rules []Rule
 	for i := range n - 1 {
 		rules = append(rules, Rule{
-			Match:   conds(cond(t, "destination", fmt.Sprintf("198.51.%d.%d", i>>8, i&255)), cond(t, "sni", fmt.Sprintf("*.p%d.example", i))),
+			Match:   conds(cond(t, "destination", fmt.Sprintf("198.%d.%d.%d", 18+i>>16, i>>8&255, i&255)), cond(t, "sni", fmt.Sprintf("*.p%d.example", i))),
 			Require: conds(cond(t, "cipher", bank...)), HasAction: true, Action: Accept, Otherwise: Reset,
 		})
 	}
@@ -48,7 +48,7 @@ func TestDecideAllocates(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{1, 10, 1000} {
+	for _, n := range []int{1, 10, 1000, 10000} {
 		p := manyRules(b, n)
 		all := atServerHello()
 		b.Run(fmt.Sprintf("%d rules, all at once", n), func(b *testing.B) {

@@ -171,7 +171,12 @@ func (p *Policy) ask(v *view, j *Judgement, s step) {
 	const everything = ^steps(0)
 	j.waits = 0
 	settled := true // so are all rules before i
-	for i := int(j.next); i < len(p.rules); i++ {
+	var c *candidates
+	if p.index != nil {
+		c = &candidates{}
+		p.index.look(v, c)
+	}
+	for i := c.next(int(j.next)); i < len(p.rules); i = c.next(i + 1) {
 		r := &p.rules[i]
 		applies, again, waits := r.applies(v)
 		switch applies {
@@ -196,6 +201,9 @@ func (p *Policy) ask(v *view, j *Judgement, s step) {
 		if settled = settled && !again; settled {
 			j.next = uint16(i + 1)
 		}
+	}
+	if settled {
+		j.next = uint16(len(p.rules))
 	}
 	p.none(v, j, s, settled)
 }

@@ -80,6 +80,9 @@ func drawPolicy(t *rapid.T, transient bool) (*Policy, *model) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if rapid.Bool().Draw(t, "indexed") {
+		p.index = newIndex(p.rules)
+	}
 	return p, m
 }
 

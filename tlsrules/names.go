@@ -17,10 +17,23 @@ const longestName = 256
 // dot do not count.
 func (s *nameSet) has(name []byte) bool {
 	var lower [longestName]byte
-	if len(name) > len(lower) {
+	n, ok := normal(name, &lower)
+	if !ok {
 		return false
 	}
-	n := lower[:len(name)]
+	if _, ok := s.exact[string(n)]; ok {
+		return true
+	}
+	return s.beneath(n)
+}
+
+// normal writes a host name in lower case and without a final dot; false if it
+// is longer than any.
+func normal(name []byte, buf *[longestName]byte) ([]byte, bool) {
+	if len(name) > len(buf) {
+		return nil, false
+	}
+	n := buf[:len(name)]
 	for i, b := range name {
 		if 'A' <= b && b <= 'Z' {
 			b += 'a' - 'A'
@@ -30,10 +43,7 @@ func (s *nameSet) has(name []byte) bool {
 	if len(n) > 0 && n[len(n)-1] == '.' {
 		n = n[:len(n)-1]
 	}
-	if _, ok := s.exact[string(n)]; ok {
-		return true
-	}
-	return s.beneath(n)
+	return n, true
 }
 
 // beneath reports whether a name in lower case is below one with a star.

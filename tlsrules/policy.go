@@ -47,6 +47,7 @@ type Defaults struct {
 // New, immutable, and safe for concurrent use.
 type Policy struct {
 	rules     []rule
+	index     *index // nil: every rule is asked
 	defaults  Defaults
 	patterns  []string  // of conditions on contains
 	automaton automaton // that searches for them
@@ -116,6 +117,9 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
+	}
+	if len(p.rules) >= minIndexed {
+		p.index = newIndex(p.rules)
 	}
 	p.automaton = newAutomaton(p.patterns)
 	return p, nil
