@@ -3,7 +3,6 @@ package tlsrules
 import (
 	"slices"
 	"strconv"
-
 )
 
 // Answer is what a condition says of a connection. The zero Answer is NotYet.
@@ -266,4 +265,3 @@ func (j *Judgement) Clone() Judgement {
 	}
 	return k
 }
-
