@@ -67,6 +67,9 @@ func (c *Condition) eval(v *view) truth {
 	case c.key == KeyContains:
 		return c.found(v)
 	case v.known&c.step != 0:
+		if v.lost(c.key) {
+			return waiting
+		}
 		return c.holds(v)
 	case v.moot&c.step != 0:
 		return moot

@@ -35,7 +35,7 @@ func (c *Condition) found(v *view) truth {
 	switch {
 	case uint64(v.search)&c.bits != 0:
 		return yes
-	case v.search.over():
+	case v.search.over() && !v.lost(KeyContains):
 		return no
 	}
 	return waiting

@@ -70,6 +70,10 @@ func (p *Policy) Decide(f *Facts, j *Judgement) (d Decision) {
 		p.take(&v, j, s)
 	}
 	p.tell(&d, j, j.needs&^(known&^stepRecords.bit()|never|moot))
+	if f.Lost != 0 && d.Final && !j.flags.has(refused) {
+		v.known, v.never, v.moot, v.search = known, never, moot, found
+		d.Final = !p.owes(&v, j)
+	}
 	return d
 }
 

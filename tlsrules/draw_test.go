@@ -18,6 +18,7 @@ var alphabet = map[Key][]string{
 	KeyPort:         {"443", "8443"},
 	KeyProtocol:     {"tls", "http"},
 	KeyServerName:   {"a.example", "none"},
+	KeyOffersCipher: {"AES128-SHA", "AES256-SHA"},
 	KeyVersion:      {"1.2", "1.3"},
 	KeyCipher:       {"AES128-SHA", "AES256-SHA"},
 	KeyALPNSelected: {"h2", "none"},
@@ -204,7 +205,10 @@ func (e event) tell(t *rapid.T, p *Policy, w world, f *Facts) {
 			f.Protocol = tlswire.ProtocolHTTP
 		}
 	case StageClientHello:
-		f.Client = &tlswire.ClientHello{HasServerName: w[KeyServerName] != "none", ServerName: []byte(w[KeyServerName])}
+		s, _ := suites.Lookup(w[KeyOffersCipher])
+		f.Client = &tlswire.ClientHello{
+			HasServerName: w[KeyServerName] != "none", ServerName: []byte(w[KeyServerName]), CipherSuites: []uint16{s.Code},
+		}
 	case StageServerHello:
 		s, _ := suites.Lookup(w[KeyCipher])
 		f.Server = &tlswire.ServerHello{Version: number(t, suites.ParseVersion, w[KeyVersion]), CipherSuite: s.Code}

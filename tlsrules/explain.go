@@ -81,7 +81,7 @@ func (r *rule) explainRequire(k Key, v *view) string {
 			return fmt.Sprintf("%s; rule %q requires it (unseen = \"allow\" would not) and allows %s", c.unseen(v), r.Name, c.allowed())
 		}
 		said := fmt.Sprintf("%s; rule %q allows %s", c.seen(v), r.Name, c.allowed())
-		if k == KeyCipher && v.known&stepClientHello.bit() != 0 {
+		if k == KeyCipher && v.known&stepClientHello.bit() != 0 && !v.lost(KeyOffersCipher) {
 			said += c.alsoOffered(v.Client)
 		}
 		return said

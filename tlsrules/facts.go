@@ -19,6 +19,9 @@ type Facts struct {
 	// both have a stage. On a connection that is not TLS neither is looked at
 	// for the stages from StageClientHello on.
 	Known, Never Stages
+	// Lost is zero for a connection that has been read up to now: all that stands
+	// here is known.
+	Lost Lost
 
 	// StageSYN. Began is when the connection began, in seconds since the Unix
 	// epoch. Source sent the SYN. An interface without a name is one that

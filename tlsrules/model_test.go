@@ -24,6 +24,8 @@ type model struct {
 	rules []modelRule
 	def   Defaults
 
+	lost Lost // facts that are never told
+
 	bound   []int
 	refused *Decision
 	would   *Decision
@@ -180,7 +182,10 @@ func (m *model) take(e event, w, seen world, at *Stage) {
 		for k := range alphabet {
 			if keys[k].step == s {
 				seen[k] = to
-				if to == "" {
+				switch {
+				case to == "" && k.lostWith() != 0 && m.lost.Has(k.lostWith()):
+					seen[k] = "?"
+				case to == "":
 					seen[k] = w[k]
 				}
 			}
@@ -202,9 +207,10 @@ func (m *model) take(e event, w, seen world, at *Stage) {
 			m.step(seen, stepContains, *at)
 		}
 	case e.over:
-		word, found := strings.CutSuffix(seen[KeyContains], "+")
-		if seen[KeyContains] = word; !found {
-			seen[KeyContains] = "nothing"
+		if word, found := strings.CutSuffix(seen[KeyContains], "+"); !m.lost.Has(LostTexts) {
+			if seen[KeyContains] = word; !found {
+				seen[KeyContains] = "nothing"
+			}
 		}
 		m.step(seen, stepContains, *at)
 	case e.content != "":
@@ -249,19 +255,23 @@ func compare(d Decision) Decision {
 }
 
 func TestModel(t *testing.T) {
-	t.Run("each event", rapid.MakeCheck(func(t *rapid.T) { agree(t, true, false) }))
-	t.Run("several events at once", rapid.MakeCheck(func(t *rapid.T) { agree(t, true, true) }))
+	t.Run("each event", rapid.MakeCheck(func(t *rapid.T) { agree(t, 0, false) }))
+	t.Run("several events at once", rapid.MakeCheck(func(t *rapid.T) { agree(t, 0, true) }))
+	t.Run("facts lost", rapid.MakeCheck(func(t *rapid.T) {
+		agree(t, rapid.SampledFrom([]Lost{LostHello, LostCertificate, LostTexts, LostHello | LostCertificate | LostTexts}).Draw(t, "lost"), false)
+	}))
 }
 
 // agree feeds the same connection to Decide and to the model.
-func agree(t *rapid.T, transient, batch bool) {
-	p, m := drawPolicy(t, transient)
+func agree(t *rapid.T, lost Lost, batch bool) {
+	p, m := drawPolicy(t, true)
+	m.lost = lost
 	w, events := drawEvents(t)
 	seen := world{}
 	for k := range alphabet {
 		seen[k] = "?"
 	}
-	var f Facts
+	f := Facts{Lost: lost}
 	var j Judgement
 	var at Stage
 	var would *Decision
