@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -144,6 +145,8 @@ func replay(t testing.TB, tab *Table[int], script string, isn [2]seqnum.Value) (
 	return c
 }
 
+var errBounds = errors.New("out of bounds")
+
 // check reports the first way in which map, queues and wheel disagree.
 func (t *Table[V]) check() error {
 	for k, c := range t.conns {
@@ -180,13 +183,13 @@ func (t *Table[V]) check() error {
 	if total != len(t.conns) {
 		return fmt.Errorf("%d entries in the wheel, %d in the map", total, len(t.conns))
 	}
-	if len(t.conns) > t.cfg.Connections || t.HalfOpen() > t.cfg.HalfOpen {
-		return fmt.Errorf("%d connections, %d of them half open", len(t.conns), t.HalfOpen())
-	}
 	for _, c := range t.free {
 		if c.ID != 0 || c.wheel != (links[V]{}) || c.rank != (links[V]{}) {
 			return fmt.Errorf("connection %d is free and in use", c.ID)
 		}
+	}
+	if len(t.conns) > t.cfg.Connections || t.HalfOpen() > t.cfg.HalfOpen {
+		return fmt.Errorf("%w: %d connections, %d of them half open", errBounds, len(t.conns), t.HalfOpen())
 	}
 	return nil
 }

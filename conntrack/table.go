@@ -94,6 +94,19 @@ func New[V any](cfg Config, ended func(*Conn[V], End)) *Table[V] {
 	return t
 }
 
+// SetBounds sets how many entries there may be, and how many of them without a
+// completed handshake; 0 is the default. Entries beyond that stay: they end, or
+// make room for new ones.
+func (t *Table[V]) SetBounds(connections, halfOpen int) {
+	if connections <= 0 {
+		connections = defaultConnections
+	}
+	if halfOpen <= 0 {
+		halfOpen = defaultHalfOpen
+	}
+	t.cfg.Connections, t.cfg.HalfOpen = connections, halfOpen
+}
+
 // Len returns the number of entries.
 func (t *Table[V]) Len() int { return len(t.conns) }
 
@@ -192,7 +205,10 @@ const slab = 256
 // take returns an empty entry, evicting another if the table is full; nil when
 // none can be had.
 func (t *Table[V]) take(now int64) *Conn[V] {
-	if t.queue[rankHalfOpen].len >= t.cfg.HalfOpen || len(t.conns) >= t.cfg.Connections {
+	for range 2 { // a table above lowered bounds shrinks with every new entry
+		if t.queue[rankHalfOpen].len < t.cfg.HalfOpen && len(t.conns) < t.cfg.Connections {
+			break
+		}
 		if !t.evict(now) {
 			return nil
 		}
