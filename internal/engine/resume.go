@@ -177,7 +177,7 @@ func (e *Engine) remember(c *conntrack.Conn[flow]) {
 	if facts.Resumed != tlsrules.ResumedNo && r.from == nil {
 		return // of a session that began unseen nothing is known
 	}
-	keep := func(kind sessionKind, id tlswire.SessionKey) {
+	keep := func(kind SessionKind, id tlswire.SessionKey) {
 		x := &session{key: serverOf(f.server(), kind, id), suite: s.CipherSuite, version: s.Version}
 		x.origin, _ = f.origin()
 		if from := r.from; from != nil {

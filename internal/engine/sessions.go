@@ -35,23 +35,46 @@ type sessionSet [sessionWays]atomic.Pointer[session]
 // Section 4.6.1 allows tickets seven days, and earlier versions advise less.
 const sessionLife = int64(7 * 24 * time.Hour)
 
-// sessionKind is how a session is known again.
-type sessionKind uint8
+// SessionKind is how a session is known again.
+type SessionKind uint8
 
 const (
-	bySessionID sessionKind = iota + 1
+	bySessionID SessionKind = iota + 1
 	byTicket
 	// byClient is for TLS 1.3, where tickets travel encrypted: a session of the
 	// same client, server and name is taken for the one resumed.
 	byClient
+	sessionKinds
 )
+
+var sessionKindNames = [sessionKinds]string{bySessionID: "session_id", byTicket: "ticket", byClient: "client"}
+
+func (k SessionKind) valid() bool { return k > 0 && k < sessionKinds }
+
+// String names the kind, "" for what is none.
+func (k SessionKind) String() string {
+	if !k.valid() {
+		return ""
+	}
+	return sessionKindNames[k]
+}
+
+// ParseSessionKind is the reverse of String.
+func ParseSessionKind(name string) (SessionKind, bool) {
+	for k, n := range sessionKindNames {
+		if n == name && n != "" {
+			return SessionKind(k), true
+		}
+	}
+	return 0, false
+}
 
 // sessionKey names a session. It has no pointers: it is hashed and compared as
 // it stands.
 type sessionKey struct {
 	server [16]byte
 	port   uint16
-	kind   sessionKind
+	kind   SessionKind
 	id     tlswire.SessionKey
 }
 
@@ -164,7 +187,7 @@ func (s *Sessions) keep(x *session, now int64) {
 }
 
 // serverOf begins the key of a session of a server.
-func serverOf(a netip.AddrPort, kind sessionKind, id tlswire.SessionKey) sessionKey {
+func serverOf(a netip.AddrPort, kind SessionKind, id tlswire.SessionKey) sessionKey {
 	return sessionKey{server: a.Addr().As16(), port: a.Port(), kind: kind, id: id}
 }
 
