@@ -1,6 +1,7 @@
 # make demo   install what is missing, build, run the lab: the main job on real packets
 # make test   install what is missing, check the code, run every test
 # make bench  the benchmark: ratios measured in one run
+# make adversary  play every trick of docs/EVASION.md, and print the table
 # make fuzz   every fuzz target for FUZZTIME each
 # make oracle    compare us with tshark and Suricata over CAPTURES
 # make captures  make testdata/captures anew with real programs
@@ -10,7 +11,7 @@ FUZZTIME ?= 20s
 CAPTURES ?= $(wildcard testdata/captures/*.pcapng)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test lint bench fuzz oracle captures deps generate clean
+.PHONY: build demo test lint bench adversary fuzz oracle captures deps generate clean
 
 build:
 	$(GO) build -o bin/tlsgate ./cmd/tlsgate
@@ -32,6 +33,9 @@ test: deps lint
 
 bench: deps build
 	scripts/bench
+
+adversary: deps
+	$(GO) test -count=1 -v -run 'TestIntegrationAdversary|TestTricks' ./internal/adversary ./cmd/tlsgate | grep -v '^=== '
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)

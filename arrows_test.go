@@ -22,6 +22,7 @@ var arrows = []struct {
 	{"internal/engine", []string{"nfq", "nfq/nfqtest", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules"}, "the only room that knows all three"},
 	{"internal/lab/...", []string{"internal/lab"}, "the lab for tests"},
 	{"internal/lab", nil, "hosts and clients, not the firewall"},
+	{"internal/adversary", []string{"internal/engine", "nfq", "conntrack/packet", "tlsrules", "config"}, "packets of its own, an engine and a receiver"},
 	{"internal/capture", nil, "files and link layers"},
 	{"internal/control", []string{"internal/engine", "internal/events", "nfq", "nfq/nfqtest", "conntrack", "conntrack/packet", "tlsrules", "tlsrules/suites", "tlsrules/tlswire"}, "asks the engines, knows no file"},
 	{"internal/oracle/record", []string{"internal/lab", "internal/capture"}, "real programs, recorded"},

@@ -32,6 +32,7 @@ type stack struct {
 
 	mu    sync.Mutex
 	conns map[uint16]*RawConn
+	ports map[uint16]*RawPort
 	next  uint16
 }
 
@@ -67,7 +68,7 @@ func newStack(h *Host) (*stack, error) {
 		}
 	}
 	s := &stack{
-		host: h, done: make(chan struct{}), conns: make(map[uint16]*RawConn),
+		host: h, done: make(chan struct{}), conns: make(map[uint16]*RawConn), ports: make(map[uint16]*RawPort),
 		next: rawPortFirst + rand.N(uint16(rawPortLast-rawPortFirst)),
 	}
 	err := h.Run(func() error {
@@ -119,7 +120,7 @@ func (s *stack) add(c *RawConn) error {
 		if s.next++; s.next < rawPortFirst {
 			s.next = rawPortFirst
 		}
-		if s.conns[s.next] == nil {
+		if s.conns[s.next] == nil && s.ports[s.next] == nil {
 			s.conns[s.next] = c
 			c.local = netip.AddrPortFrom(c.local.Addr(), s.next)
 			return nil
@@ -152,7 +153,7 @@ func (s *stack) receive() {
 		if !ok {
 			return
 		}
-		if len(packet) == 0 {
+		if len(packet) == 0 || s.toPort(packet) {
 			continue
 		}
 		var from netip.Addr
@@ -229,6 +230,11 @@ func (s *stack) send(c *RawConn, tcp *layers.TCP, how *Segment) {
 	if how.BadChecksum {
 		packet[len(packet)-len(how.Data)-4] ^= 0x55 // last four octets: checksum, urgent pointer
 	}
+	s.transmit(packet, protocol)
+}
+
+// transmit sends an IP packet to the gateway.
+func (s *stack) transmit(packet []byte, protocol uint16) {
 	to := &unix.SockaddrLinklayer{Protocol: bigEndian(protocol), Ifindex: s.host.link.index, Halen: 6}
 	copy(to.Addr[:], s.host.link.gateway)
 	s.socket.Write(func(fd uintptr) bool {

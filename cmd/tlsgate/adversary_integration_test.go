@@ -1,0 +1,186 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tlsgate/internal/adversary"
+	"tlsgate/internal/lab"
+	"tlsgate/internal/lab/labtest"
+)
+
+const (
+	// adversaryQuiet is how long nothing comes over the lab's wire when nothing will.
+	adversaryQuiet = 60 * time.Millisecond
+	// adversaries play at once.
+	adversaries = 32
+	// adversaryTries is how often an honest client may try: a busy machine is slow.
+	adversaryTries = 4
+)
+
+// adversaryWire is a client's port in the lab.
+type adversaryWire struct{ *lab.RawPort }
+
+func (w adversaryWire) Pass(d time.Duration) { time.Sleep(d) }
+
+// hellosSeen are the server names that the server's program was asked for, by
+// client.
+type hellosSeen struct {
+	mu    sync.Mutex
+	names map[netip.AddrPort][]string
+}
+
+func (s *hellosSeen) add(from net.Addr, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := from.(*net.TCPAddr).AddrPort()
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	s.names[at] = append(s.names[at], name)
+}
+
+func (s *hellosSeen) of(client netip.AddrPort) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[client]
+}
+
+// serveAdversaries is a TLS server of Go's on port 443 that notes every hello.
+func serveAdversaries(t testing.TB, l *lab.Lab) *hellosSeen {
+	t.Helper()
+	seen := &hellosSeen{names: map[netip.AddrPort][]string{}}
+	certificate, err := l.Certificate(lab.KeyECDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
+	config.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		seen.add(h.Conn.RemoteAddr(), strings.ToLower(h.ServerName))
+		return nil, nil
+	}
+	listener, err := l.Server.Listen("tcp", ":443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(visitTime))
+				tls.Server(c, config).Handshake()
+			}()
+		}
+	}()
+	return seen
+}
+
+// shortLife has packets that come with a small TTL end in front of the server, as
+// if there were a router more.
+func shortLife(t testing.TB, l *lab.Lab) {
+	t.Helper()
+	for program, match := range map[string][]string{"iptables": {"-m", "ttl", "--ttl-lt", "32"}, "ip6tables": {"-m", "hl", "--hl-lt", "32"}} {
+		if program == "ip6tables" && !l.Server.IPv6.IsValid() {
+			continue
+		}
+		output(t, l.Server, program, append([]string{"-w", "5", "-t", "raw", "-A", "PREROUTING", "-i", lab.HostLink, "-p", "tcp", "-j", "DROP"}, match...)...)
+	}
+}
+
+// TestIntegrationAdversary plays the table against the daemon on the queue, with
+// Go's TLS on port 443 and OpenSSL's, in nginx, on port 8443.
+func TestIntegrationAdversary(t *testing.T) {
+	for title, policy := range map[string]string{
+		"default": adversary.Policy(""), "inspect": adversary.Policy("midstream = \"inspect\"\n"),
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			l := labtest.New(t, lab.Options{Sysctls: map[string]string{"net.ipv4.conf.all.rp_filter": "0"}})
+			if !l.Server.IPv6.IsValid() {
+				labtest.Missing(t, errors.New("missing in the kernel: IPv6"))
+			}
+			shortLife(t, l)
+			seen := serveAdversaries(t, l)
+			startNginx(t, l, files(t, l, 1), "8443 ssl")
+			awaitPort(t, l, 8443)
+			f := startFirewall(t, l, policy)
+			playTable(t, l, seen)
+			if s := f.said(); strings.Contains(s, "panic") {
+				t.Error(s)
+			}
+		})
+	}
+}
+
+// playTable plays every trick, many at once.
+func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen) {
+	t.Helper()
+	places := make(chan struct{}, adversaries)
+	var playing sync.WaitGroup
+	defer playing.Wait()
+	for _, trick := range adversary.Tricks() {
+		for _, server := range []netip.AddrPort{
+			netip.AddrPortFrom(l.Server.IPv4, 443), netip.AddrPortFrom(l.Server.IPv4, 8443),
+			netip.AddrPortFrom(l.Server.IPv6, 443), netip.AddrPortFrom(l.Server.IPv6, 8443),
+		} {
+			for _, stake := range trick.Stakes() {
+				if trick.Model != "" {
+					continue
+				}
+				places <- struct{}{}
+				playing.Go(func() {
+					defer func() { <-places }()
+					if how := playOnWire(l, seen, &trick, server, stake); how != "" {
+						t.Errorf("%s/%s, %s, %s: %s", trick.Group, trick.Name, stake, server, how)
+					}
+				})
+			}
+		}
+	}
+}
+
+// playOnWire plays a trick, and says what is wrong with what came of it.
+func playOnWire(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server netip.AddrPort, stake adversary.Stake) (wrong string) {
+	for range adversaryTries {
+		port, err := l.Client.RawPort()
+		if err != nil {
+			return err.Error()
+		}
+		client := netip.AddrPortFrom(l.Client.IPv4, port.Port)
+		if server.Addr().Is6() {
+			client = netip.AddrPortFrom(l.Client.IPv6, port.Port)
+		}
+		p := adversary.NewPeer(adversaryWire{port}, client, server, stake, adversaryQuiet)
+		p.Play(trick)
+		port.Close()
+		wrong = p.Won(seen.of(client))
+		if stake != adversary.StakeNone || wrong == "" {
+			return wrong
+		}
+	}
+	return fmt.Sprintf("%s, %d times", wrong, adversaryTries)
+}
+
+// awaitPort waits until a program of the server's host serves a port.
+func awaitPort(t testing.TB, l *lab.Lab, port uint16) {
+	t.Helper()
+	if !within(visitTime, func() bool {
+		c, err := l.Server.Dial("tcp", netip.AddrPortFrom(l.Server.IPv4, port).String())
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}) {
+		t.Fatalf("nothing serves port %d", port)
+	}
+}

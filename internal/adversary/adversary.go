@@ -1,0 +1,82 @@
+// Package adversary tries what a client can do alone to have a server answer a
+// hello that it may not send. It is a table of tricks. Each is a few segments,
+// written once and played twice: against an engine in memory, with a model of the
+// receiver behind it in which stacks differ as they do in the world, and on a wire,
+// against the daemon and a server that really parses TLS.
+//
+// The client has no kernel's TCP in its way: it may send any IP packet, and sees
+// all that comes. It does not own the server, nor what lies between.
+package adversary
+
+import (
+	"slices"
+	"time"
+)
+
+// Group says what a trick plays with.
+type Group string
+
+// The groups, in the order of the table.
+const (
+	Segments  Group = "segments"
+	Handshake Group = "handshake"
+	Decoys    Group = "decoys"
+	Teardown  Group = "teardown"
+	Urgent    Group = "urgent data"
+	MPTCP     Group = "MPTCP"
+	Overlaps  Group = "overlap"
+	Records   Group = "records"
+	Hellos    Group = "hello"
+	Middle    Group = "middle of life"
+	IP        Group = "IP"
+)
+
+// Trick is one way to try it. Play sends Peer.Hello, which is forbidden, or
+// permitted when it is played to see whether an honest client is harmed.
+type Trick struct {
+	Name  string
+	Group Group
+	// Why it fails, a sentence of docs/EVASION.md.
+	Why  string
+	Play func(p *Peer)
+
+	// Honest: RFC 9293 and 8446 allow it, or the server discards what they do not.
+	// A permitted hello in this shape is answered.
+	Honest bool
+	// Ambiguous: the server might take it in two ways, or take what we cannot
+	// read, so that a permitted hello is refused too.
+	Ambiguous bool
+	// Model and Wire, if set, say why it is played only there.
+	Model, Wire string
+}
+
+// Stakes are those that a trick is played for.
+func (t *Trick) Stakes() []Stake {
+	if t.Honest {
+		return []Stake{StakeName, StakeSuite, StakeNone}
+	}
+	return []Stake{StakeName, StakeSuite}
+}
+
+// Tricks returns the table, by group.
+func Tricks() []Trick {
+	return slices.Concat(
+		segments(), handshakes(), decoys(), teardowns(), urgents(), subflows(), overlaps(),
+		records(), hellos(), middles(), packets(),
+	)
+}
+
+// Wire carries the client's packets.
+type Wire interface {
+	// Send sends one IP packet, whoever it says it is from.
+	Send(ip []byte)
+	// Recv returns the next packet that came for the client, nil if none came
+	// within a while.
+	Recv(wait time.Duration) []byte
+	// Pass lets time pass.
+	Pass(d time.Duration)
+}
+
+// behind is the smallest TTL with which a packet of the client's reaches the
+// server: with a smaller one it passes the firewall, and ends behind it.
+const behind = 32

@@ -1,0 +1,61 @@
+package adversary
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"tlsgate/config"
+	"tlsgate/internal/engine"
+)
+
+func policyOf(t testing.TB, text string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("policy.toml", []byte(text), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestTricks plays the table in memory.
+func TestTricks(t *testing.T) {
+	policies := map[string]*config.Config{"names refused": policyOf(t, Policy("")), "names required": policyOf(t, Strict(""))}
+	for _, trick := range Tricks() {
+		t.Run(string(trick.Group)+"/"+trick.Name, func(t *testing.T) {
+			if trick.Wire != "" {
+				return
+			}
+			for title, policy := range policies {
+				for _, stack := range Stacks() {
+					for midstream := range map[engine.Midstream]bool{engine.MidstreamAccept: true, engine.MidstreamInspect: true} {
+						for _, family := range []string{"198.18.1.2 198.18.2.2", "2001:db8:1::2 2001:db8:2::2"} {
+							for _, stake := range trick.Stakes() {
+								what := fmt.Sprintf("%s, %s, midstream %d, %s, %s", title, stack.Name, midstream, family, stake)
+								play(t, what, &trick, policy, stack, midstream, family, stake)
+							}
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func play(t *testing.T, what string, trick *Trick, policy *config.Config, stack Stack, midstream engine.Midstream, family string, stake Stake) {
+	t.Helper()
+	hosts := strings.Fields(family)
+	client := netip.AddrPortFrom(netip.MustParseAddr(hosts[0]), 61000)
+	server := netip.AddrPortFrom(netip.MustParseAddr(hosts[1]), 443)
+	m := NewModel(policy, midstream, stack, server)
+	p := NewPeer(m, client, server, stake, 100*time.Millisecond)
+	p.Play(trick)
+	if wrong := p.Won(m.Server.names); wrong != "" {
+		t.Errorf("%s: %s; refused for %v, the server has seen %v and is in state %d", what, wrong, m.Reasons(), m.Server.names, m.Server.state)
+	}
+	if stake != StakeNone && m.Left() {
+		t.Errorf("%s: left to the kernel", what)
+	}
+}

@@ -1,0 +1,209 @@
+package adversary
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tlsgate/config"
+	"tlsgate/conntrack/packet"
+	"tlsgate/internal/engine"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// Model is an engine in memory between a client and a server of a stack, with as
+// much of the kernel around it as our rules make use of. It is a Wire.
+type Model struct {
+	Server *receiver
+
+	engine *engine.Engine
+	cfg    engine.Config
+	policy *tlsrules.Policy
+	mark   uint32 // the connection's
+	now    int64
+	queue  [][]byte // for the client
+	depth  int
+	sink   reasons
+	seen   int // fragments and the like: what a kernel would do with them is not modelled
+}
+
+const (
+	clientLink, serverLink = 1, 2
+	generation             = 5
+)
+
+// NewModel makes one for a policy.
+func NewModel(c *config.Config, midstream engine.Midstream, s Stack, server netip.AddrPort) *Model {
+	marks, err := nfq.NewMarks(0x00ff0000)
+	if err != nil {
+		panic(err)
+	}
+	m := &Model{now: 1_700_000_000_000_000_000, policy: c.Policy}
+	m.Server = &receiver{Stack: s, addr: server, send: m.fromServer}
+	m.cfg = engine.Config{
+		Default: engine.Defaults{
+			Malformed: c.Default.Malformed, Ambiguous: c.Default.Ambiguous, Undecided: c.Default.Undecided, Midstream: midstream,
+		},
+		MPTCP: engine.MPTCPStrip, Overload: c.Default.Overload, Offload: true, Marks: marks, Generation: generation,
+		Limits: engine.Limits{Connections: 64}, Inject: m.inject, Sink: &m.sink,
+	}
+	m.engine = engine.New(m.cfg, m.policy)
+	return m
+}
+
+// Send takes a packet from the client's link.
+func (m *Model) Send(ip []byte) { m.arrive(slices.Clone(ip), clientLink) }
+
+func (m *Model) fromServer(ip []byte) { m.arrive(slices.Clone(ip), serverLink) }
+
+// arrive takes a packet through the gateway, and to where it says.
+func (m *Model) arrive(ip []byte, in uint32) {
+	if m.depth > 64 || len(ip) < 40 || badHeader(ip) {
+		return
+	}
+	m.depth++
+	defer func() { m.depth-- }()
+	to, out := destination(ip), uint32(clientLink)
+	if to == m.Server.addr.Addr() {
+		out = serverLink
+	}
+	if hops(ip) <= 1 {
+		return
+	}
+	forward(ip)
+	m.now += int64(time.Millisecond)
+	if ip = m.judge(ip, in, out); ip == nil {
+		return
+	}
+	if out == clientLink {
+		m.queue = append(m.queue, ip)
+	} else if hops(ip) >= behind {
+		m.Server.receive(ip)
+	}
+}
+
+// judge is our rules with the engine behind them; nil is a packet that is dropped.
+func (m *Model) judge(ip []byte, in, out uint32) []byte {
+	var t packet.Parsed
+	marks := m.cfg.Marks
+	if packet.Decode(ip, &t) == packet.OK && t.Flags&synFINRST == 0 && m.mark == marks.Accepted(generation) {
+		return ip // the kernel's
+	}
+	p := nfq.Packet{Payload: ip, Hook: nfq.Forward, InDev: in, OutDev: out, Mark: m.mark, ChecksumUnverified: true}
+	r := m.engine.Packet(&p, m.now)
+	if r.Verdict != nfq.Repeat {
+		return nil
+	}
+	switch ours := r.Mark & marks.Mask(); {
+	case marks.Kind(ours) == nfq.Refused:
+		m.mark = ours
+		return nil
+	case marks.Kind(ours) == nfq.Accepted:
+		m.mark = ours
+	case ours == marks.Clear():
+		m.mark = 0
+	}
+	if r.Payload != nil {
+		return slices.Clone(r.Payload)
+	}
+	return ip
+}
+
+// inject takes a packet of the engine's own to where it says.
+func (m *Model) inject(ip []byte, _ uint32) error {
+	ip = slices.Clone(ip)
+	if destination(ip) == m.Server.addr.Addr() {
+		m.Server.receive(ip)
+	} else {
+		m.queue = append(m.queue, ip)
+	}
+	return nil
+}
+
+// Recv returns what came for the client.
+func (m *Model) Recv(time.Duration) []byte {
+	if len(m.queue) == 0 {
+		return nil
+	}
+	ip := m.queue[0]
+	m.queue = m.queue[1:]
+	return ip
+}
+
+// Pass lets time pass, for the engine and for the server's timers.
+func (m *Model) Pass(d time.Duration) {
+	for end := m.now + int64(d); m.now < end; {
+		m.now = min(end, m.now+int64(100*time.Millisecond))
+		m.engine.Tick(m.now)
+	}
+	m.Server.again()
+}
+
+// Restart ends the engine, and begins another that knows of nothing.
+func (m *Model) Restart() {
+	m.engine.Close(m.now)
+	m.engine = engine.New(m.cfg, m.policy)
+}
+
+// Crowd has n other connections come, from other clients.
+func (m *Model) Crowd(n int) {
+	for i := range n {
+		c := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 40000)
+		s := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, 0, 1}), 443)
+		for _, g := range []Segment{
+			{From: c, To: s, Seq: 1, Flags: packet.SYN, Window: 0xffff},
+			{From: s, To: c, Seq: 1, Ack: 2, Flags: packet.SYN | packet.ACK, Window: 0xffff},
+			{From: c, To: s, Seq: 2, Ack: 2, Flags: packet.ACK, Window: 0xffff},
+		} {
+			m.now++
+			m.engine.Packet(&nfq.Packet{Payload: g.Packet(), Hook: nfq.Forward, InDev: clientLink, OutDev: serverLink}, m.now)
+		}
+	}
+}
+
+// Reasons are those of the connections that were refused.
+func (m *Model) Reasons() []string { return m.sink }
+
+// Left reports whether a connection is left to the kernel.
+func (m *Model) Left() bool { return m.mark == m.cfg.Marks.Accepted(generation) }
+
+// reasons is the sink.
+type reasons []string
+
+func (s *reasons) TLS(*engine.Report)    {}
+func (s *reasons) Flow(*engine.Report)   {}
+func (s *reasons) Drop(r *engine.Report) { *s = append(*s, r.Decision.Reason.String()) }
+
+func destination(ip []byte) netip.Addr {
+	if ip[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(ip[16:20]))
+	}
+	return netip.AddrFrom16([16]byte(ip[24:40]))
+}
+
+func hops(ip []byte) uint8 {
+	if ip[0]>>4 == 4 {
+		return ip[8]
+	}
+	return ip[7]
+}
+
+// forward is what a router does to a header.
+func forward(ip []byte) {
+	if ip[0]>>4 == 6 {
+		ip[7]--
+		return
+	}
+	head := ip[:int(ip[0]&15)*4]
+	ip[8]--
+	ip[10], ip[11] = 0, 0
+	binary.BigEndian.PutUint16(ip[10:], ^sum(0, head))
+}
+
+// badHeader reports what ip_input.c:ip_rcv_core discards before any rule sees it.
+func badHeader(ip []byte) bool {
+	head := int(ip[0]&15) * 4
+	return ip[0]>>4 == 4 && (head < 20 || head > len(ip) || sum(0, ip[:head]) != 0xffff)
+}

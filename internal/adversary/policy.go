@@ -1,0 +1,33 @@
+package adversary
+
+// Policy refuses names, and requires a suite of what is permitted; defaults are
+// lines of [default].
+func Policy(defaults string) string {
+	return "[default]\n" + defaults + `
+[intercept]
+ports = ["443", "8443"]
+
+[[rule]]
+name   = "names"
+match  = { sni = ["` + Forbidden + `", "*.evil.example"] }
+action = "reset"
+
+[[rule]]
+name    = "suites"
+require = { cipher = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"] }
+action  = "accept"
+`
+}
+
+// Strict permits one name.
+func Strict(defaults string) string {
+	return "[default]\n" + defaults + `
+[intercept]
+ports = ["443", "8443"]
+
+[[rule]]
+name    = "names"
+require = { sni = "` + Permitted + `", cipher = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"] }
+action  = "accept"
+`
+}
