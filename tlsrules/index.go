@@ -217,6 +217,11 @@ func (x *names) look(v *view, c *candidates) {
 	if !ok {
 		return
 	}
+	x.lookup(n, c)
+}
+
+// lookup finds the rules that ask for a name, or for names above it.
+func (x *names) lookup(n []byte, c *candidates) {
 	c.put(x.exact[string(n)])
 	if len(x.below) == 0 {
 		return
@@ -224,6 +229,48 @@ func (x *names) look(v *view, c *candidates) {
 	for i := 1; i < len(n); i++ {
 		if n[i] == '.' {
 			c.put(x.below[string(n[i+1:])])
+		}
+	}
+}
+
+// within finds the rules that may match all that r matches: their addresses and
+// names are r's own or more, so that they have one of each that r has.
+func (x *index) within(r *rule, c *candidates) {
+	c.put(x.rest)
+	from, to, name := find(r.Match, KeySource), find(r.Match, KeyDestination), find(r.Match, KeyServerName)
+	for _, a := range []*addresses{&x.addr, &x.both} {
+		if a == &x.both && name == nil {
+			continue
+		}
+		if from != nil {
+			a.source.covering(from.prefixes[0], c)
+		}
+		if to != nil {
+			a.destination.covering(to.prefixes[0], c)
+		}
+	}
+	if name == nil {
+		return
+	}
+	for n := range name.names.exact {
+		x.name.lookup([]byte(n), c)
+		return
+	}
+	for n := range name.names.below {
+		x.name.lookup([]byte("*."+n), c)
+		return
+	}
+	c.put(x.name.none)
+}
+
+// covering finds the rules one of whose prefixes covers p.
+func (x *prefixes) covering(p netip.Prefix, c *candidates) {
+	for _, bits := range x.bits {
+		if bits > p.Bits() {
+			continue
+		}
+		if wider, err := p.Addr().Prefix(bits); err == nil {
+			c.put(x.rules[wider])
 		}
 	}
 }

@@ -37,6 +37,11 @@ func TestIndex(t *testing.T) {
 		}
 		plain := *p
 		plain.index, p.index = nil, newIndex(p.rules)
+		for i := range rules {
+			if a, b := p.shadow(i), plain.shadow(i); a != b {
+				t.Fatalf("rule %d with index %q, without %q", i+1, a, b)
+			}
+		}
 		f := &Facts{
 			Source:      netip.MustParseAddr(rapid.SampledFrom(hosts).Draw(t, "from")),
 			Destination: netip.MustParseAddr(rapid.SampledFrom(hosts).Draw(t, "to")), Port: 443,

@@ -48,7 +48,12 @@ func (r *rule) notes() (w []string) {
 
 // shadow says which earlier rule decides all that rule i would match.
 func (p *Policy) shadow(i int) string {
-	for b := range i {
+	var c *candidates
+	if p.index != nil {
+		c = &candidates{}
+		p.index.within(&p.rules[i], c)
+	}
+	for b := c.next(0); b < i; b = c.next(b + 1) {
 		e := &p.rules[b]
 		if e.Action == Continue || e.Observe && e.Action.Refuses() || len(e.Unless) > 0 {
 			continue
