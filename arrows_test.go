@@ -25,6 +25,7 @@ var arrows = []struct {
 	{"internal/adversary", []string{"internal/engine", "nfq", "conntrack/packet", "tlsrules", "config"}, "packets of its own, an engine and a receiver"},
 	{"internal/capture", nil, "files and link layers"},
 	{"internal/control", []string{"internal/engine", "internal/events", "nfq", "nfq/nfqtest", "conntrack", "conntrack/packet", "tlsrules", "tlsrules/suites", "tlsrules/tlswire"}, "asks the engines, knows no file"},
+	{"internal/state", []string{"internal/engine", "tlsrules/certs", "tlsrules/tlswire"}, "a file, of an engine's plain values"},
 	{"internal/oracle/record", []string{"internal/lab", "internal/capture"}, "real programs, recorded"},
 	{"internal/oracle", []string{"tlsrules/suites"}, "events by their JSON, nothing of how they came about"},
 	{"internal/policytest", []string{"internal/engine", "nfq", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules", "config"}, "packets of its own"},
