@@ -63,6 +63,10 @@ var broken = []struct{ text, want, hint string }{
 
 	{"[control]\nsocket = \"run/s\"", `policy.toml:2: control.socket: "run/s" is not a path from the root`, `write a path that begins with "/", or "none"`},
 	{"[control]\nsocket = \"/" + strings.Repeat("s", 107) + "\"", `policy.toml:2: control.socket: cannot be the path of a socket`, "a socket's path has at most 107 bytes"},
+	{"[state]\nfile = \"state\"", `policy.toml:2: state.file: "state" is not the path of a file from the root`, `write a path that begins with "/", or "none"`},
+	{"[state]\nfile = \"/var/\"", `policy.toml:2: state.file: "/var/" is not the path of a file from the root`, `write a path that begins with "/", or "none"`},
+	{"[state]\nfile = \"/" + strings.Repeat("s", 201) + "\"", `policy.toml:2: state.file: cannot be the path of a file`, "a name has at most 200 bytes"},
+	{"[state]\nevery = \"1ms\"", `policy.toml:2: state.every: is 1ms, less than a second`, `write for example "30s", "5m" or "1h30m"`},
 	{"[control]\ngroup = \"a:b\"", `policy.toml:2: control.group: "a:b" is not the name of a group`, ""},
 
 	{"[sets]\na = \"@b\"\nb = \"@a\"", `policy.toml:3: sets.b: @a contains itself: a > b > a`, ""},

@@ -28,6 +28,7 @@ type Config struct {
 	Limits    Limits
 	Log       Log
 	Control   Control
+	State     State
 	Sets      []Set // by name
 	Policy    *tlsrules.Policy
 	Tests     []Test
@@ -121,6 +122,13 @@ type Control struct {
 	Socket string // a path, or "none"
 	Group  string // that may use it; "" is root's alone
 	Asked  bool   // the policy has one of them: without a socket it is not served
+}
+
+// State is [state]: what is not forgotten between two runs.
+type State struct {
+	File  string // a path, or "none"
+	Every time.Duration
+	Asked bool // the policy says which file: without one it is not served
 }
 
 // Set is one of [sets].

@@ -36,12 +36,15 @@ type settings struct {
 	Limits    Limits
 	Log       Log
 	Control   Control
+	State     State
 }
 
 func settingsOf(c *Config) settings {
 	control := c.Control
-	control.Asked = false // TestControlAsked
-	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log, control}
+	control.Asked = false // TestAsked
+	state := c.State
+	state.Asked = false
+	return settings{c.Queue, c.Intercept, c.Default, c.Limits, c.Log, control, state}
 }
 
 func defaults() settings {
@@ -62,15 +65,23 @@ func defaults() settings {
 		},
 		Log:     Log{Events: "-", Stats: time.Minute},
 		Control: Control{Socket: "/run/tlsgate.sock"},
+		State:   State{File: "/var/lib/tlsgate/queue-0.state", Every: time.Minute},
 	}
 }
 
-// TestControlAsked: a socket that somebody has asked for has to be there.
-func TestControlAsked(t *testing.T) {
+// TestAsked: a socket, or a file, that somebody has asked for has to be there.
+func TestAsked(t *testing.T) {
 	for text, want := range map[string]bool{
 		"": false, "[control]": false, `control.socket = "none"`: true, `control.socket = "/run/tlsgate.sock"`: true, `control.group = "x"`: true,
 	} {
 		if got := mustParse(t, text).Control.Asked; got != want {
+			t.Errorf("%s: asked %v", text, got)
+		}
+	}
+	for text, want := range map[string]bool{
+		"": false, "[state]": false, `state.every = "5s"`: false, `state.file = "none"`: true, `state.file = "/var/lib/tlsgate/queue-0.state"`: true,
+	} {
+		if got := mustParse(t, text).State.Asked; got != want {
 			t.Errorf("%s: asked %v", text, got)
 		}
 	}
@@ -131,7 +142,10 @@ events = "-"
 stats  = "60s"
 [control]
 socket = "/run/tlsgate.sock"
-group  = ""`,
+group  = ""
+[state]
+file  = "/var/lib/tlsgate/queue-0.state"
+every = "60s"`,
 	} {
 		got := settingsOf(mustParse(t, text))
 		want := defaults()
@@ -151,6 +165,7 @@ func TestSettings(t *testing.T) {
 	}{
 		{"[queue]\nnumber = 65530\nworkers = 6\nfail_open = true\nbackend = \"Go-NFQueue\"", func(s *settings) {
 			s.Queue = Queue{Number: 65530, Workers: 6, FailOpen: true, Backend: "go-nfqueue"}
+			s.State.File = "/var/lib/tlsgate/queue-65530.state"
 		}},
 		{`intercept = { hooks = ["input", "OUTPUT", "input"], ports = "all", in_interfaces = "eth*", mark = 0xf000, offload = false }`, func(s *settings) {
 			s.Intercept = Intercept{Hooks: []nfq.Hook{nfq.Input, nfq.Output}, InInterfaces: []string{"eth*"}, Mark: 0xf000}
@@ -177,6 +192,8 @@ func TestSettings(t *testing.T) {
 			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Refused: 20}
 		}},
 		{`control = { socket = "/run/gate/s", group = "operators" }`, func(s *settings) { s.Control = Control{Socket: "/run/gate/s", Group: "operators"} }},
+		{`state = { file = "/srv/gate", every = "1s" }`, func(s *settings) { s.State = State{File: "/srv/gate", Every: time.Second} }},
+		{`state.file = "none"`, func(s *settings) { s.State.File = "none" }},
 		{`control.socket = "none"`, func(s *settings) { s.Control.Socket = "none" }},
 		{`log = { events = "/var/log/tlsgate.json", stats = "5s" }`, func(s *settings) { s.Log = Log{"/var/log/tlsgate.json", 5 * time.Second} }},
 	} {

@@ -45,6 +45,7 @@ func Parse(name string, data []byte, dir string) (*Config, error) {
 	c.Limits = readLimits(root.table("limits"))
 	c.Log = readLog(root.table("log"))
 	c.Control = readControl(root.table("control"))
+	c.State = readState(root.table("state"), c.Queue)
 	rules := l.rules(root)
 	tests := root.tables("test")
 	root.finish()
@@ -246,4 +247,31 @@ func readControl(t *table) Control {
 	}
 	t.finish()
 	return c
+}
+
+// DefaultState is where the daemon of a queue keeps its state unless its policy says
+// otherwise.
+func DefaultState(queue uint16) string {
+	return fmt.Sprintf("/var/lib/tlsgate/queue-%d.state", queue)
+}
+
+// maxPath is the longest path of a file that has room for the names beside it:
+// limits.h, PATH_MAX and NAME_MAX.
+const maxPath = 4000
+
+func readState(t *table, q Queue) State {
+	s := State{Asked: t.m["file"] != nil}
+	s.File, s.Every = t.str("file", DefaultState(q.Number)), t.duration("every", time.Minute)
+	switch {
+	case s.File == "none":
+	case !filepath.IsAbs(s.File) || strings.HasSuffix(s.File, "/"):
+		t.fail("file", `write a path that begins with "/", or "none"`, "%q is not the path of a file from the root", s.File)
+	case len(s.File) > maxPath || len(filepath.Base(s.File)) > 200 || strings.ContainsRune(s.File, 0):
+		t.fail("file", "a name has at most 200 bytes", "cannot be the path of a file")
+	}
+	if s.Every < time.Second {
+		t.fail("every", durationHint, "is %s, less than a second", s.Every)
+	}
+	t.finish()
+	return s
 }
