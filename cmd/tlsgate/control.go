@@ -340,7 +340,7 @@ func whichConnection(args []string) (which control.Which, err error) {
 }
 
 // openControl makes the control socket of a daemon; close is never nil.
-func openControl(c *config.Config, workers []*worker, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
+func openControl(c *config.Config, workers []*worker, kept *remembered, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
 	if c.Control.Socket == "none" {
 		return func() error { return nil }, nil
 	}
@@ -351,6 +351,7 @@ func openControl(c *config.Config, workers []*worker, log *events.Log, clock fun
 	d := &control.Daemon{
 		Events: log, Clock: clock, Started: start,
 		Stats:  func() *events.Stats { return statsOf(workers, log, clock(), start) },
+		State:  kept.keeper.Trouble,
 		Policy: control.Policy{File: c.Path, SHA256: fmt.Sprintf("%x", c.Hash), Rules: c.Policy.Len()},
 	}
 	for i, w := range workers {

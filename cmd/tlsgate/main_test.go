@@ -99,7 +99,8 @@ type firewall struct {
 }
 
 // startFirewall runs the daemon with a policy, rules installed, and waits until
-// it is ready. It is stopped when the test ends.
+// it is ready. It is stopped when the test ends. It has no state file unless args
+// say so: all gateways share one file system.
 func startFirewall(t testing.TB, l *lab.Lab, policy string, args ...string) *firewall {
 	t.Helper()
 	return startFirewallOn(t, l.Gateway, policy, args...)
@@ -118,7 +119,7 @@ func startFirewallOn(t testing.TB, h *lab.Host, policy string, args ...string) *
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	f.socket = filepath.Join(dir, "s")
-	f.cmd = program(t, h, append([]string{"run", "-c", f.policy, "--install-rules", "--socket", f.socket}, args...)...)
+	f.cmd = program(t, h, append([]string{"run", "-c", f.policy, "--install-rules", "--socket", f.socket, "--state", "none"}, args...)...)
 	stdout, err := f.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

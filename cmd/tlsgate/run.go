@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,7 +25,7 @@ import (
 )
 
 func newRunCommand() *cobra.Command {
-	var file, eventsPath, socket string
+	var file, eventsPath, socket, stateFile string
 	var installRules bool
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
@@ -43,6 +42,9 @@ func newRunCommand() *cobra.Command {
 			if socket != "" {
 				c.Control.Socket, c.Control.Asked = socket, true
 			}
+			if stateFile != "" {
+				c.State.File, c.State.Asked = stateFile, true
+			}
 			return runDaemon(cmd.Context(), c, installRules, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -50,6 +52,7 @@ func newRunCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&installRules, "install-rules", false, "put the iptables rules in place and take them away again at the end")
 	cmd.Flags().StringVar(&eventsPath, "events", "", `where events go: a file, "-" for standard output, "none" (default: the policy's log.events)`)
 	cmd.Flags().StringVar(&socket, "socket", "", `the control socket: a path, "none" for none (default: the policy's control.socket)`)
+	cmd.Flags().StringVar(&stateFile, "state", "", `the file of what outlives a restart: a path, "none" for none (default: the policy's state.file)`)
 	cmd.MarkFlagRequired("config")
 	return cmd
 }
@@ -92,7 +95,8 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 
-	workers, err := openWorkers(c, log)
+	kept := newRemembered(c)
+	workers, err := openWorkers(c, kept, log)
 	if err != nil {
 		return err
 	}
@@ -100,10 +104,15 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	failed := make(chan error, len(workers))
 	clock := engine.Clock()
 	start := clock()
-	closeControl, err = openControl(c, workers, log, clock, start)
-	if err != nil && !c.Control.Asked {
-		fmt.Fprintf(stderr, "tlsgate: warning: %v: running without a control socket\n", err)
-	} else if err != nil {
+	if err = kept.open(c, clock, stderr); err == nil {
+		closeControl, err = openControl(c, workers, kept, log, clock, start)
+		if err != nil && !c.Control.Asked {
+			fmt.Fprintf(stderr, "tlsgate: warning: %v: running without a control socket\n", err)
+			err = nil
+		}
+	}
+	if err != nil {
+		kept.keeper.Release()
 		for _, w := range workers {
 			w.queue.Close()
 		}
@@ -116,12 +125,13 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 			}
 		})
 	}
+	kept.keeper.Start()
 	defer func() {
 		for _, w := range workers {
 			err = errors.Join(err, w.close())
 		}
 		running.Wait()
-		err = errors.Join(err, reportBugs(workers))
+		err = errors.Join(err, kept.close(), reportBugs(workers))
 		log.Stats(statsOf(workers, log, clock(), start))
 	}()
 
@@ -172,7 +182,7 @@ func describe(c *config.Config, workers int) string {
 }
 
 // openWorkers opens every queue of the policy, or none.
-func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
+func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*worker, err error) {
 	var workers []*worker
 	defer func() {
 		if err != nil {
@@ -192,9 +202,6 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var seed [16]byte
-	rand.Read(seed[:])
-	sessions := engine.NewSessions(c.Limits.Sessions, seed)
 	for i := range n {
 		q, err := nfq.Open(nfq.Config{
 			Number:     c.Queue.Number + uint16(i),
@@ -208,7 +215,7 @@ func openWorkers(c *config.Config, sink engine.Sink) (_ []*worker, err error) {
 		}
 		settings := engineConfig(c, n)
 		settings.Marks = marks
-		settings.Sessions = sessions
+		settings.Sessions = kept.sessions
 		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()

@@ -24,6 +24,7 @@ type Daemon struct {
 	Clock   func() int64 // of the engines
 	Started int64        // by Clock
 	Policy  Policy
+	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
 }
 
 // Worker is an engine and the queue that it answers.

@@ -60,6 +60,11 @@ func (s *Server) health(w http.ResponseWriter, q *http.Request) error {
 	if n := h.Events.Lately; n > 0 {
 		problem("events_lost", "%d events were lost in the last minute: their reader is too slow, or the disk is full", n)
 	}
+	if s.d.State != nil {
+		if text := s.d.State(); text != "" {
+			problem("state", "%s", text)
+		}
+	}
 	h.Healthy = len(h.Problems) == 0
 	status := http.StatusOK
 	if !h.Healthy {

@@ -36,6 +36,7 @@ type daemon struct {
 	client *Client
 	server *Server
 	lost   atomic.Uint64 // packets
+	state  atomic.Value  // what is wrong with the state file, a string
 	// onRefuse, if not nil, is what carrying a refusal gives.
 	onRefuse func() error
 }
@@ -66,6 +67,8 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 		s.Queue.KernelDropped = f.lost.Load()
 		return s
 	}
+	f.state.Store("")
+	f.d.State = func() string { return f.state.Load().(string) }
 	var running sync.WaitGroup
 	for i := range n {
 		q := &nfqtest.Queue{}

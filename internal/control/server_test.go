@@ -143,6 +143,11 @@ func TestHealth(t *testing.T) {
 	if err != nil || !h.Healthy || h.Packets != (Losses{3, 0}) {
 		t.Errorf("a minute later: %+v, %v", h, err)
 	}
+	f.state.Store("state file s: no space left on device")
+	h, err = f.client.Health(t.Context())
+	if err != nil || h.Healthy || len(h.Problems) != 1 || h.Problems[0] != (Problem{"state", "state file s: no space left on device"}) {
+		t.Errorf("the state cannot be written: %+v, %v", h, err)
+	}
 }
 
 // TestDeadWorker: one worker that does not answer makes no answer of its

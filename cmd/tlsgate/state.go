@@ -1,0 +1,66 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+
+	"tlsgate/config"
+	"tlsgate/internal/engine"
+	"tlsgate/internal/state"
+)
+
+// newSessions makes the memory of sessions that all workers share.
+func newSessions(c *config.Config) *engine.Sessions {
+	var seed [16]byte
+	rand.Read(seed[:])
+	return engine.NewSessions(c.Limits.Sessions, seed)
+}
+
+// remembered is what of a daemon outlives it.
+type remembered struct {
+	sessions *engine.Sessions
+	changes  state.Changes // noted by whoever changes what is written at once
+	keeper   *state.Keeper // nil: nothing outlives it
+	asked    bool
+}
+
+func newRemembered(c *config.Config) *remembered {
+	return &remembered{sessions: newSessions(c), changes: state.NewChanges(), asked: c.State.Asked}
+}
+
+// open takes the state file, and what an earlier run has written there. It is called
+// before the engines run.
+func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer) error {
+	if c.State.File == "none" {
+		return nil
+	}
+	warn := func(text string) { fmt.Fprintf(stderr, "tlsgate: warning: %s\n", text) }
+	keeper, s, err := state.Open(state.Config{
+		File: c.State.File, MakeDir: !c.State.Asked, Every: c.State.Every, Changes: r.changes,
+		Collect: func() *state.State { return r.collect(clock()) }, Warn: warn,
+	})
+	if err != nil && !c.State.Asked {
+		warn(err.Error() + ": running without, sessions are forgotten with the daemon")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.keeper = keeper
+	r.sessions.Import(s.Sessions, clock())
+	return nil
+}
+
+func (r *remembered) collect(now int64) *state.State {
+	return &state.State{Written: now, Sessions: r.sessions.Export(now)}
+}
+
+// close writes for the last time, once the engines have ended.
+func (r *remembered) close() error {
+	err := r.keeper.Close()
+	if !r.asked {
+		return nil // the keeper has warned
+	}
+	return err
+}
