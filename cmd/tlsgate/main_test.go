@@ -226,6 +226,15 @@ func (f *firewall) drops() []event {
 	return drops
 }
 
+// take returns the events so far, and drops them.
+func (f *firewall) take() []event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	taken := f.events
+	f.events, f.lines = nil, nil
+	return taken
+}
+
 // forget drops the events so far.
 func (f *firewall) forget() {
 	f.mu.Lock()
