@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
@@ -96,12 +95,7 @@ func BenchmarkListPiece(b *testing.B) {
 	place := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		list = list[:0]
-		var s Seen
-		place = e.table.Walk(max(place, 0), pieceSize, func(c *conntrack.Conn[flow]) {
-			e.see(c, &s)
-			list = append(list, s)
-		})
+		list, place = e.piece(max(place, 0), &Filter{}, list[:0])
 	}
 }
 

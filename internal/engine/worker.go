@@ -37,15 +37,10 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 	defer close(e.mail.stopped)
 	batch := make([]nfq.Packet, batchSize)
 	var nextTick int64
-	failures, alert := 0, 0
+	failures, now := 0, clock()
 	for {
-		wait := tickEvery
-		if alert > 0 {
-			wait = attentive
-			alert--
-		}
-		n, err := q.Recv(batch, wait)
-		now := clock()
+		n, err := q.Recv(batch, e.mail.patience(now))
+		now = clock()
 		for i := range batch[:n] {
 			p := &batch[i]
 			r := e.guarded(p, now)
@@ -58,9 +53,7 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 				return fmt.Errorf("engine: sending verdicts: %w", ferr)
 			}
 		}
-		if e.answerOne(now) {
-			alert = attentiveRounds
-		}
+		e.answerOne(clock)
 		if now >= nextTick {
 			nextTick = now + int64(tickEvery)
 			e.Tick(now)
