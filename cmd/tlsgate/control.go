@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,13 +85,16 @@ func newConnsCommand() *cobra.Command {
 		}
 		out := cmd.OutOrStdout()
 		if asJSON {
-			return client().Conns(cmd.Context(), query, func(line []byte) error { return printLine(out, line) })
+			lines := bufio.NewWriter(out)
+			err := client().Conns(cmd.Context(), query, func(line []byte) error { return printLine(lines, line) })
+			return errors.Join(lines.Flush(), err)
 		}
 		return printConns(cmd.Context(), out, client(), query)
 	}
 	return cmd
 }
 
+// printLine writes a line at once, whatever w does then.
 func printLine(w io.Writer, line []byte) error {
 	_, err := w.Write(append(line[:len(line):len(line)], '\n'))
 	return err

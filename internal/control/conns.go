@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -33,11 +32,10 @@ func (s *Server) conns(w http.ResponseWriter, q *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := bufio.NewWriterSize(w, 32<<10)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
 	rc := http.NewResponseController(w)
 	left := limit
 	var piece []engine.Seen
+	var line []byte
 	for i := range s.d.Workers {
 		for place := 0; place >= 0; {
 			if piece, place, err = s.piece(q.Context(), i, place, f, piece[:0]); err != nil {
@@ -46,7 +44,8 @@ func (s *Server) conns(w http.ResponseWriter, q *http.Request) error {
 			rc.SetWriteDeadline(time.Now().Add(writeWait))
 			now := s.d.Clock()
 			for j := range piece {
-				if err := enc.Encode(connOf(&piece[j], now)); err != nil {
+				line = appendConn(line[:0], &piece[j], now)
+				if _, err := out.Write(line); err != nil {
 					return err
 				}
 				if left--; left == 0 {

@@ -73,10 +73,16 @@ type Conn struct {
 
 // connOf tells what the table holds of a connection.
 func connOf(s *engine.Seen, now int64) Conn {
+	c := brief(s, now)
+	c.Source, c.Destination = s.Original.Addr().String(), s.Reply.Addr().String()
+	return c
+}
+
+// brief is connOf but for the addresses, and allocates nothing. What is added here
+// is added to appendConn too.
+func brief(s *engine.Seen, now int64) Conn {
 	c := Conn{
-		FlowID: s.ID,
-		Source: s.Original.Addr().String(), SourcePort: s.Original.Port(),
-		Destination: s.Reply.Addr().String(), Port: s.Reply.Port(),
+		FlowID: s.ID, SourcePort: s.Original.Port(), Port: s.Reply.Port(),
 		State: s.State.String(), Age: seconds(now - s.Start), Idle: seconds(now - s.Last),
 		PktsToServer: s.Packets[0], PktsToClient: s.Packets[1],
 		BytesToServer: s.Bytes[0], BytesToClient: s.Bytes[1],
