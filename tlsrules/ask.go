@@ -3,23 +3,21 @@ package tlsrules
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Answer is what a condition says of a connection. The zero Answer is NotYet.
 type Answer uint8
 
 const (
-	NotYet    = Answer(waiting)
-	True      = Answer(yes)
-	False     = Answer(no)
-	Never     = Answer(never) // will the fact be known
-	NoMatter  = Answer(moot)  // the fact is one that this connection has not
-	answers   = 5
-	mostTold  = 512 // bytes of a sentence: a client may have written much
-	clippedBy = "..."
+	NotYet   = Answer(waiting)
+	True     = Answer(yes)
+	False    = Answer(no)
+	Never    = Answer(never) // will the fact be known
+	NoMatter = Answer(moot)  // the fact is one that this connection has not
 )
 
-var answerNames = [answers]string{NotYet: "not yet", True: "true", False: "false", Never: "never", NoMatter: "does not matter"}
+var answerNames = [...]string{NotYet: "not yet", True: "true", False: "false", Never: "never", NoMatter: "does not matter"}
 
 func (a Answer) String() string {
 	if int(a) < len(answerNames) {
@@ -56,6 +54,8 @@ type Asked struct {
 	Decides                bool // the decision is this rule's
 	Would                  bool // it only observes, and would have refused
 	Match, Unless, Require []AskedCondition
+	Pin                    *Pin
+	Hold                   *Hold
 }
 
 // AskedCondition is one condition, what it said, and the value that made it so.
@@ -80,7 +80,7 @@ func (p *Policy) Ask(f *Facts, j *Judgement) []Asked {
 	for i := range p.rules {
 		r := &p.rules[i]
 		list[i] = Asked{
-			Index: i, Rule: r.Name, Bound: j.isBound(i), Would: i == would,
+			Index: i, Rule: r.Name, Bound: j.isBound(i), Would: i == would, Pin: r.Pin, Hold: r.Hold,
 			Decides: j.flags.has(decided) && i == int(j.ruling.rule)-1,
 			Match:   r.told(r.Match, v, false), Unless: r.told(r.Unless, v, false),
 			Require: r.told(r.Require, v, true),
@@ -183,9 +183,12 @@ func (c *Condition) wanted() string {
 	return strconv.Itoa(len(c.text)) + " " + keys[c.key].many + ": " + enumerate(c.text)
 }
 
+// mostTold bounds a sentence, bytes: a client may have written much.
+const mostTold = 512
+
 func clip(s string) string {
 	if len(s) > mostTold {
-		return s[:mostTold-len(clippedBy)] + clippedBy
+		return strings.ToValidUTF8(s[:mostTold], "") + "..."
 	}
 	return s
 }

@@ -283,6 +283,11 @@ func agree(t *rapid.T, lost Lost, batch bool) {
 			continue
 		}
 		d := p.Decide(&f, &j)
+		asked := p.Ask(&f, &j)
+		checkAsked(t, p, &j, d, asked)
+		if !batch && m.refused == nil {
+			checkAnswers(t, m, seen, asked)
+		}
 		f.Content = 0
 		if o, ok := p.Observed(&j); ok {
 			o = compare(o)
