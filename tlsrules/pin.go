@@ -140,3 +140,34 @@ func (p *Policy) Violated(i int, why Reason, f *Facts) Decision {
 		Observed: r.Observe || p.defaults.Observe,
 	}
 }
+
+// Pinning ranges over the rules with a pin that apply to a connection of which no
+// more will be known than f says, in order, up to the one that would decide it.
+func (p *Policy) Pinning(f *Facts) iter.Seq2[int, *Rule] {
+	return func(yield func(int, *Rule) bool) {
+		unseen := *f
+		unseen.Never.Add(StageFirstBytes, StageClientHello, StageServerHello, StageCertificate, StageRecords)
+		unseen.GroupSettled = true
+		var v view
+		v.look(&unseen, 0)
+		for i := range p.rules {
+			r := &p.rules[i]
+			if applies, _, _ := r.applies(&v); applies != yes {
+				continue
+			}
+			if r.Pin != nil && !yield(i, &r.Rule) || r.Action == Accept || r.Action.Refuses() && !r.Observe {
+				return
+			}
+		}
+	}
+}
+
+// Named returns a rule by its name, -1 if there is none.
+func (p *Policy) Named(name string) (int, *Rule) {
+	for i := range p.rules {
+		if p.rules[i].Name == name {
+			return i, &p.rules[i].Rule
+		}
+	}
+	return -1, nil
+}

@@ -1,6 +1,7 @@
 package tlsrules
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -90,5 +91,43 @@ func TestPinErrors(t *testing.T) {
 		if _, err := New([]Rule{r}, Defaults{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", r, err, want)
 		}
+	}
+}
+
+// TestPinning: of what was missed no rule knows anything, and a requirement that it
+// may have violated hides no pin.
+func TestPinning(t *testing.T) {
+	from := conds(cond(t, "source", "192.0.2.0/24"))
+	accept := Rule{Name: "accepted", Match: conds(cond(t, "source", "192.0.2.9")), Action: Accept, HasAction: true}
+	p, err := New([]Rule{
+		accept,
+		{Name: "required", Require: conds(cond(t, "version", "1.2")), Otherwise: Reset},
+		{Name: "named", Match: conds(cond(t, "sni", "a.example")), Pin: &Pin{}, Otherwise: Reset},
+		{Name: "pinned", Match: from, Pin: &Pin{}, Otherwise: Reset},
+		{Name: "watched", Match: from, Action: Reset, HasAction: true, Observe: true},
+		{Name: "unless", Match: from, Unless: conds(cond(t, "source", "192.0.2.8")), Pin: &Pin{}, Otherwise: Reset, HasAction: true, Action: Accept},
+		{Name: "last", Pin: &Pin{}, Otherwise: Reset},
+	}, Defaults{Action: Accept, NotTLS: Accept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string][]string{
+		"192.0.2.1": {"pinned", "unless"}, "192.0.2.8": {"pinned", "last"}, "192.0.2.9": nil, "198.51.100.1": {"last"},
+	} {
+		f := &Facts{Source: netip.MustParseAddr(source)}
+		f.Known.Add(StageSYN)
+		var got []string
+		for i, r := range p.Pinning(f) {
+			got = append(got, r.Name)
+			if at, named := p.Named(r.Name); at != i || named != r {
+				t.Errorf("%s is at %d, not %d", r.Name, at, i)
+			}
+		}
+		if !slices.Equal(got, want) || f.Never != 0 {
+			t.Errorf("%s: %v, want %v", source, got, want)
+		}
+	}
+	if i, r := p.Named("nobody"); i != -1 || r != nil {
+		t.Error("a rule is found that is not there")
 	}
 }

@@ -26,6 +26,7 @@ const (
 	ReasonKilled       // by the operator
 	ReasonPinTaken     // another connection or session has it
 	ReasonHoldExpired  // application data has waited for long enough
+	ReasonLimitPins
 
 	reasonRequire // and the key
 )
@@ -53,6 +54,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonKilled:             "killed",
 		ReasonPinTaken:           "pin.taken",
 		ReasonHoldExpired:        "hold.expired",
+		ReasonLimitPins:          "limit.pins",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()

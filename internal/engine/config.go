@@ -27,6 +27,8 @@ type Config struct {
 	Offload bool
 	// Sessions is the memory of sessions, shared by engines; nil remembers none.
 	Sessions *Sessions
+	// Pins says who holds the pins of rules, shared by engines; nil pins nothing.
+	Pins *Pins
 	// Grace: for that long after the first packet, connections and sessions that
 	// began before it pass, and are counted.
 	Grace time.Duration

@@ -37,10 +37,14 @@ type Engine struct {
 	opening   opening       // where an alert could stand
 	unread    unread        // alerts that may have been lost
 	refusing  earlier       // between whom connections are refused
-	counts    Stats
-	shared    published
-	mail      mailbox
-	now       int64
+	// pins are the parts that connections have in pins, holders those that have a
+	// part in one holder.
+	pins    map[*conntrack.Conn[flow]]*pin
+	holders map[*holder]*pin
+	counts  Stats
+	shared  published
+	mail    mailbox
+	now     int64
 	// graceEnds is when the time of grace is over, 0 before it has begun.
 	graceEnds int64
 	limits    tlswire.Limits
@@ -153,6 +157,11 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if p.OutDev != 0 {
 		f.devices[t.Dir.Other()] = p.OutDev
 	}
+	if f.pinned && f.phase != refused {
+		if r, is := e.underPins(c, t.Dir, p, seg); is {
+			return r
+		}
+	}
 	if f.phase == decided && !f.watched {
 		return e.passOn(c, p)
 	}
@@ -219,11 +228,13 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 		// Accepted for now: a ClientHello in it is judged as any other.
 		f.provisional = true
 		f.ins.decision = tlsrules.Decision{Decided: true, Final: true, Action: tlsrules.Accept, Reason: tlsrules.ReasonMidstream}
+		e.owe(c)
 	case MidstreamInspect:
 		missed(&f.ins.facts)
 		f.ins.facts.Never.Add(tlsrules.StageFirstBytes)
 		e.judgeFirst(c)
 		f.provisional = f.phase == reading
+		e.owe(c)
 	case MidstreamReset:
 		e.circumstance(c, tlsrules.Reset, tlsrules.ReasonMidstream, "its beginning was not seen")
 	default:

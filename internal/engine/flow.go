@@ -40,6 +40,7 @@ type flow struct {
 	graced      bool // it passes only because the time of grace is not over
 	trusted     bool // a rule has accepted it by its first packet alone
 	wary        bool // urgent data points to what comes later in clear text
+	pinned      bool // it has part in pins, or asks for them: Engine.pins
 
 	firstByte     int64                 // since when it is running
 	before, after *conntrack.Conn[flow] // neighbours in the list of those

@@ -18,11 +18,14 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	}
 	switch {
 	case !d.Decided:
-		e.advance(c)
+		if e.claim(c) {
+			e.advance(c)
+		}
 	case e.tooEarly(f, d):
 		f.ins.condemned = true
 	case d.Observed || d.Action != tlsrules.Accept:
 		e.decide(c, d, e.policy.Explain(d, &f.ins.facts))
+	case !e.claim(c):
 	default:
 		f.ins.decision = d
 		e.accepted(f)
@@ -61,7 +64,7 @@ func (e *Engine) limit(c *conntrack.Conn[flow], reason tlsrules.Reason, detail s
 func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) {
 	f := &c.Value
 	e.stopClock(c)
-	if d.Action.Refuses() && !d.Observed && e.graceful(f) {
+	if d.Action.Refuses() && !d.Observed && d.Reason != tlsrules.ReasonPinTaken && e.graceful(f) {
 		e.forgive(c, d, detail)
 		return
 	}
@@ -80,6 +83,7 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		e.observe(c, d, detail)
 		e.tellTLS(c)
 	case d.Action == tlsrules.Accept:
+		e.owe(c)
 		e.accepted(f)
 		e.tellTLS(c)
 	default:
@@ -87,6 +91,7 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		f.sum.packet = packets(c)
 		e.tellTLS(c)
 		e.tellDrop(c, detail)
+		e.dropPins(c, false)
 		f.phase, f.watched = refused, false
 	}
 }
@@ -134,6 +139,7 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final && !f.ins.condemned {
 		f.sum.decision = *d
 		e.settle(f)
+		e.owe(c)
 	}
 }
 
@@ -148,7 +154,7 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 		}
 	}
 	want := uint32(0)
-	if f.phase == decided && e.cfg.Offload {
+	if f.phase == decided && e.cfg.Offload && !(f.pinned && e.tied(c)) {
 		want = e.cfg.Marks.Accepted(e.cfg.Generation)
 		if !f.offloaded {
 			f.offloaded = true

@@ -64,6 +64,7 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 		e.counts.Killed++
 		e.tellTLS(c)
 		e.tellDrop(c, "the operator has ended it")
+		e.dropPins(c, false)
 		f.phase, f.watched = refused, false
 	}
 	for d := conntrack.Original; d <= conntrack.Reply; d++ {

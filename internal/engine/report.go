@@ -46,6 +46,9 @@ type Report struct {
 	Graced    bool   // it passes only because the time of grace is not over
 	Session   *Began // where the session resumed began, nil if that is not known
 
+	// Pin is what part the connection has in a pin, nil for none.
+	Pin *PinPart
+
 	// Via is how TLS began, the last of what came before it; zero where it did
 	// not, or its beginning was not seen. Tunnel and Proxied are what a CONNECT or
 	// SOCKS request and a PROXY header have told so far, and not told any more once

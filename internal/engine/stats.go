@@ -69,6 +69,13 @@ type Stats struct {
 	RefusedPairs    uint64 // of client and server, between which that is done now
 	RefusedUnnoted  uint64 // pairs let go of early, for there were more than limits.refused
 	Killed          uint64 // of those, by the operator
+	PinsTaken       uint64 // by connections, from nobody or from who was silent for too long
+	PinsShared      uint64 // connections that have part in the pin of their session
+	PinsRefused     uint64 // connections that others stood in the way of, observed ones included
+	PinsMoved       uint64 // connections that the operator took a pin from
+	PinsReleased    uint64 // for their holder had ended
+	PinsUnnoted     uint64 // connections for which there was no room to hold one
+	Pins            uint64 // holders now, of all engines that share the memory
 	Observed        uint64 // connections that would have been refused
 	Offloaded       uint64 // connections
 	TLSConnections  uint64
@@ -115,6 +122,13 @@ func (s *Stats) Add(o *Stats) {
 	s.RefusedPairs += o.RefusedPairs
 	s.RefusedUnnoted += o.RefusedUnnoted
 	s.Killed += o.Killed
+	s.PinsTaken += o.PinsTaken
+	s.PinsShared += o.PinsShared
+	s.PinsRefused += o.PinsRefused
+	s.PinsMoved += o.PinsMoved
+	s.PinsReleased += o.PinsReleased
+	s.PinsUnnoted += o.PinsUnnoted
+	s.Pins = max(s.Pins, o.Pins)
 	s.Observed += o.Observed
 	s.Offloaded += o.Offloaded
 	s.TLSConnections += o.TLSConnections
@@ -149,6 +163,7 @@ func (e *Engine) publish() {
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
 	s.Buffered = uint64(e.budget.Used() + e.buffers.Held())
 	s.Sessions = uint64(e.cfg.Sessions.Len())
+	s.Pins = uint64(e.cfg.Pins.Len())
 	s.RefusedPairs, s.RefusedUnnoted = uint64(len(e.refusing.pairs)), e.refusing.unnoted
 	e.shared.mu.Lock()
 	e.shared.stats = s

@@ -35,6 +35,9 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 	if v := f.via; v != nil {
 		r.Tunnel, r.Proxied = v.Tunnel, v.Proxied
 	}
+	if f.pinned {
+		r.Pin = e.pinTold(c)
+	}
 	if ins := f.ins; ins != nil {
 		r.TLS, r.Facts, r.Certificates = &ins.tls, &ins.facts, ins.certs
 		if from := ins.resumption.from; from != nil {
@@ -96,6 +99,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		}
 		e.cfg.Sink.Flow(r)
 	}
+	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
 	e.release(f)
 }
 

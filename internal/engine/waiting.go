@@ -69,6 +69,7 @@ func (e *Engine) Tick(now int64) {
 	e.alertsAgain()
 	e.refusing.expire(now)
 	e.table.Expire(now)
+	e.cfg.Pins.sweep(now, sweepEvery)
 	e.publish()
 }
 

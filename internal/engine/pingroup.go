@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"tlsgate/tlsrules"
+)
+
+// groupOf gives what a connection has in common with the others of its group, in
+// the order of the policy's keys: "source=192.0.2.1,sni=a.example". It is false if
+// that is not known.
+func groupOf(pin *tlsrules.Pin, f *tlsrules.Facts) (string, bool) {
+	var values []string
+	for _, k := range pin.Per {
+		v := ""
+		switch k {
+		case tlsrules.KeySource:
+			v = f.Source.String()
+		case tlsrules.KeyDestination:
+			v = f.Destination.String()
+		case tlsrules.KeyPort:
+			v = fmt.Sprint(f.Port)
+		case tlsrules.KeyInInterface:
+			v = groupText(f.InInterface)
+		case tlsrules.KeyServerName:
+			switch {
+			case f.Client == nil:
+				return "", false
+			case !f.Client.HasServerName:
+				v = groupNone
+			default:
+				v = groupText(strings.ToLower(string(f.Client.ServerName)))
+			}
+		}
+		values = append(values, k.String()+"="+v)
+	}
+	return strings.Join(values, ","), true
+}
+
+// groupNone stands for a name that a hello has not.
+const groupNone = "none"
+
+// groupText writes a name such that it is not taken for something else: who sends a
+// hello may write into it what he likes.
+func groupText(name string) string {
+	plain := func(b byte) bool {
+		return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || strings.IndexByte("-._:@*", b) >= 0
+	}
+	var text strings.Builder
+	for i := range len(name) {
+		if b := name[i]; plain(b) && name != groupNone {
+			text.WriteByte(b)
+		} else {
+			fmt.Fprintf(&text, "%%%02x", b)
+		}
+	}
+	return text.String()
+}
+
+// takenText says who holds the pin that a connection has no part in.
+func (e *Engine) takenText(p *pin) string {
+	what := fmt.Sprintf("the pin of rule %q for %s", p.group.rule, p.group)
+	switch p.had {
+	case goneMoved:
+		return "the operator has given " + what + " to another" + e.heldText(p)
+	case goneFreed:
+		return "the operator has taken " + what + " away"
+	}
+	if p.blind {
+		return fmt.Sprintf("rule %q pins connections by what was not seen of this one", p.group.rule)
+	}
+	text := what + " is taken"
+	switch p.had {
+	case goneEnded:
+		text += "; this connection had it, and was seen to end"
+	case goneIdle:
+		text += "; this connection had it, and was silent for too long"
+	}
+	return text + e.heldText(p)
+}
+
+func (e *Engine) heldText(p *pin) string {
+	h, room := e.cfg.Pins.room(&p.applicant, e.now)
+	if room {
+		return ""
+	}
+	text := ": " + h.text(e.now)
+	if p.places > 1 {
+		text = fmt.Sprintf(": %d hold it, the latest is %s", p.places, strings.TrimPrefix(text, ": "))
+	}
+	return text
+}
+
+// text says who a holder is, and for how long.
+func (h *holder) text(now int64) string {
+	who := "connection"
+	if h.session {
+		who = "the session of connection"
+	}
+	switch h.awaits {
+	case awaitsRandom:
+		return fmt.Sprintf("it is reserved for the client random %x", h.random)
+	case awaitsSessionID:
+		return "it is reserved for a session id"
+	}
+	if h.began.id != 0 {
+		who = fmt.Sprintf("%s %d", who, h.began.id)
+	}
+	from := h.began.client
+	if !from.IsValid() {
+		from = netip.AddrPort{}
+	}
+	return fmt.Sprintf("%s from %s to %s, for %s", who, from, h.began.server, seconds(now-h.since))
+}
