@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // Pins says which connections and sessions hold the pins of the policy's rules. It
@@ -312,7 +311,3 @@ func (k groupKey) String() string {
 	return strings.ReplaceAll(k.values, ",", ", ")
 }
 
-// restoredWait is how long a connection of an earlier run, whose pin has no idle of
-// its own, may be silent before others may take its pin: it may have ended while
-// nobody looked.
-const restoredWait = int64(10 * time.Minute)
