@@ -35,8 +35,8 @@ var broken = []struct{ text, want, hint string }{
 	{"[intercept]\nports = [0]", `policy.toml:2: intercept.ports: "0" is not a port or range`, portHint},
 	{"[intercept]\nports = [\"all\", 443]", `policy.toml:2: intercept.ports: has "all" among others`, `write only "all", or only ports`},
 	{"[intercept]\nin_interfaces = [\"a*b\"]", `policy.toml:2: intercept.in_interfaces: "a*b" has a star that is not at the end`, `write "eth*"`},
-	{"[intercept]\nmark = \"0x5\"", `policy.toml:2: intercept.mark: 0x00000005 cannot hold a mark`, `write for example "0x00ff0000": at least three bits side by side`},
-	{"[intercept]\nmark = true", `policy.toml:2: intercept.mark: is true, not a mask of 32 bits`, `write for example "0x00ff0000": at least three bits side by side`},
+	{"[intercept]\nmark = \"0x5\"", `policy.toml:2: intercept.mark: 0x00000005 cannot hold a mark`, `write for example "0x00ff0000": at least four bits side by side`},
+	{"[intercept]\nmark = true", `policy.toml:2: intercept.mark: is true, not a mask of 32 bits`, `write for example "0x00ff0000": at least four bits side by side`},
 
 	{"[default]\naction = \"continue\"", `policy.toml:2: default.action: "continue" is not known`, `one of: "drop", "accept", "reset", "alert", "refuse"`},
 	{"[default]\nmalformed = \"alert:decode_eror\"", `policy.toml:2: default.malformed: "alert:decode_eror" names no alert: "decode_eror"`, `did you mean "decode_error"?`},

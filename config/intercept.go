@@ -41,7 +41,7 @@ func readPorts(t *table) (ports []nfq.PortRange) {
 // readMark takes the mask of the bits that are ours.
 func readMark(t *table) uint32 {
 	const def = 0x00ff0000
-	const hint = `write for example "0x00ff0000": at least three bits side by side`
+	const hint = `write for example "0x00ff0000": at least four bits side by side`
 	var mask uint64
 	switch v := t.take("mark").(type) {
 	case nil:

@@ -35,11 +35,11 @@ type Marks struct {
 	mask uint32
 }
 
-// NewMarks takes the bits that are ours: at least three, side by side.
+// NewMarks takes the bits that are ours: at least four, side by side.
 func NewMarks(mask uint32) (Marks, error) {
 	width := bits.OnesCount32(mask)
-	if width < 3 || bits.LeadingZeros32(mask)+width+bits.TrailingZeros32(mask) != 32 {
-		return Marks{}, fmt.Errorf("nfq: mark mask %#08x: want at least three bits side by side", mask)
+	if width < 4 || bits.LeadingZeros32(mask)+width+bits.TrailingZeros32(mask) != 32 {
+		return Marks{}, fmt.Errorf("nfq: mark mask %#08x: want at least four bits side by side", mask)
 	}
 	return Marks{mask}, nil
 }
@@ -48,12 +48,20 @@ func NewMarks(mask uint32) (Marks, error) {
 func (m Marks) Mask() uint32 { return m.mask }
 
 // Generations is how many policy generations can be told apart.
-func (m Marks) Generations() uint32 { return 1 << m.kindShift() >> bits.TrailingZeros32(m.mask) }
+func (m Marks) Generations() uint32 { return m.values() - 1 }
+
+// values is how many there are beside a Kind; the last one is Held's.
+func (m Marks) values() uint32 { return 1 << m.kindShift() >> bits.TrailingZeros32(m.mask) }
 
 // Accepted is the mark of a connection accepted under a policy generation.
 func (m Marks) Accepted(generation uint32) uint32 {
-	return m.value(Accepted) | generation<<bits.TrailingZeros32(m.mask)&m.mask&^m.kindMask()
+	return m.value(Accepted) | m.number(generation%m.Generations())
 }
+
+// Held is the mark of a connection whose application data waits. To the rules it
+// is one accepted under a generation that never is: it stays in the queue, and
+// whoever reads the queue next sees it.
+func (m Marks) Held() uint32 { return m.value(Accepted) | m.number(m.values()-1) }
 
 // Refused is the mark of a refused connection.
 func (m Marks) Refused() uint32 { return m.value(Refused) }
@@ -79,6 +87,10 @@ func (m Marks) Generation(mark uint32) uint32 {
 func (m Marks) Set(mark, value uint32) uint32 { return mark&^m.mask | value&m.mask }
 
 // The kind is that of the bits inside the mask, so that no mask means no kind.
-func (m Marks) kindShift() int      { return max(0, 30-bits.LeadingZeros32(m.mask)) }
-func (m Marks) kindMask() uint32    { return 3 << m.kindShift() & m.mask }
+func (m Marks) kindShift() int   { return max(0, 30-bits.LeadingZeros32(m.mask)) }
+func (m Marks) kindMask() uint32 { return 3 << m.kindShift() & m.mask }
+func (m Marks) number(n uint32) uint32 {
+	return n << bits.TrailingZeros32(m.mask) & m.mask &^ m.kindMask()
+}
+
 func (m Marks) value(k Kind) uint32 { return uint32(k) << m.kindShift() & m.mask }

@@ -36,26 +36,26 @@ func TestRender(t *testing.T) {
 COMMIT
 `},
 		{"this host, fail open, several queues", Rules{Queue: 8, Workers: 4, Hooks: []Hook{Output, Input}, InInterfaces: []string{"eth1", "ppp*"},
-			Mark: 0xe0000000, FailOpen: true}, `*mangle
+			Mark: 0xf0000000, FailOpen: true}, `*mangle
 :TLSGATE - [0:0]
 :TLSGATE-QUEUE - [0:0]
 :TLSGATE-SEEN - [0:0]
 :TLSGATE-OUT - [0:0]
 -A INPUT -p tcp -j TLSGATE
 -A OUTPUT -p tcp -j TLSGATE-OUT
--A TLSGATE -m mark ! --mark 0x0/0xe0000000 -g TLSGATE-SEEN
+-A TLSGATE -m mark ! --mark 0x0/0xf0000000 -g TLSGATE-SEEN
 -A TLSGATE -i eth1 -g TLSGATE-QUEUE
 -A TLSGATE -o eth1 -g TLSGATE-QUEUE
 -A TLSGATE -i ppp+ -g TLSGATE-QUEUE
 -A TLSGATE -o ppp+ -g TLSGATE-QUEUE
 -A TLSGATE-QUEUE -p tcp -m connmark --mark 0x80000000/0xc0000000 -m tcp --tcp-flags SYN,RST NONE -j DROP
--A TLSGATE-QUEUE -j CONNMARK --restore-mark --nfmask 0xe0000000 --ctmask 0xe0000000
+-A TLSGATE-QUEUE -j CONNMARK --restore-mark --nfmask 0xf0000000 --ctmask 0xf0000000
 -A TLSGATE-QUEUE -j NFQUEUE --queue-balance 8:11 --queue-bypass
--A TLSGATE-SEEN -m mark --mark 0x40000000/0xc0000000 -j CONNMARK --save-mark --nfmask 0xe0000000 --ctmask 0xe0000000
--A TLSGATE-SEEN -m mark --mark 0x80000000/0xc0000000 -j CONNMARK --save-mark --nfmask 0xe0000000 --ctmask 0xe0000000
+-A TLSGATE-SEEN -m mark --mark 0x40000000/0xc0000000 -j CONNMARK --save-mark --nfmask 0xf0000000 --ctmask 0xf0000000
+-A TLSGATE-SEEN -m mark --mark 0x80000000/0xc0000000 -j CONNMARK --save-mark --nfmask 0xf0000000 --ctmask 0xf0000000
 -A TLSGATE-SEEN -m mark --mark 0x80000000/0xc0000000 -j DROP
--A TLSGATE-SEEN -m mark --mark 0xe0000000/0xe0000000 -j CONNMARK --set-xmark 0x0/0xe0000000
--A TLSGATE-SEEN -j MARK --set-xmark 0x0/0xe0000000
+-A TLSGATE-SEEN -m mark --mark 0xd0000000/0xf0000000 -j CONNMARK --set-xmark 0x0/0xf0000000
+-A TLSGATE-SEEN -j MARK --set-xmark 0x0/0xf0000000
 -A TLSGATE-OUT -o lo -j RETURN
 -A TLSGATE-OUT -g TLSGATE
 COMMIT
@@ -105,14 +105,14 @@ func TestPortMatches(t *testing.T) {
 }
 
 func TestRulesRefused(t *testing.T) {
-	good := Rules{Hooks: []Hook{Forward}, Mark: 0x7}
+	good := Rules{Hooks: []Hook{Forward}, Mark: 0xf}
 	if _, err := good.Render(IPv4); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Rules){
 		"no mark":           func(r *Rules) { r.Mark = 0 },
-		"two bits":          func(r *Rules) { r.Mark = 3 },
-		"a gap in the mark": func(r *Rules) { r.Mark = 0x17 },
+		"three bits":        func(r *Rules) { r.Mark = 7 },
+		"a gap in the mark": func(r *Rules) { r.Mark = 0x2f },
 		"no hook":           func(r *Rules) { r.Hooks = nil },
 		"prerouting":        func(r *Rules) { r.Hooks = []Hook{0} },
 		"ports backwards":   func(r *Rules) { r.Ports = []PortRange{{2, 1}} },
@@ -190,7 +190,7 @@ func TestProgramError(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	for _, mask := range []uint32{0x00ff0000, 0xe0000000, 0x7, 0xffffffff} {
+	for _, mask := range []uint32{0x00ff0000, 0xf0000000, 0xf, 0xffffffff} {
 		m, err := NewMarks(mask)
 		if err != nil {
 			t.Fatal(err)
@@ -216,6 +216,14 @@ func TestMarks(t *testing.T) {
 		}
 		if m.Accepted(last+1) != m.Accepted(0) || m.Accepted(last) == m.Accepted(0) {
 			t.Errorf("%#x: generations do not start again after %d", mask, last)
+		}
+		for g := range uint32(300) {
+			if m.Accepted(g) == m.Held() {
+				t.Errorf("%#x: generation %d is that of what waits", mask, g)
+			}
+		}
+		if m.Kind(m.Held()) != Accepted || m.Held()&^mask != 0 {
+			t.Errorf("%#x: held is %#x", mask, m.Held())
 		}
 	}
 	var none Marks
