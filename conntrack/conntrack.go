@@ -137,6 +137,7 @@ type Conn[V any] struct {
 	rank     links[V] // in the queue of its rank
 	slot     int32    // of the wheel
 	ranked   rank
+	kept     bool // see Keep
 }
 
 // side is what is known of the sender of one direction.

@@ -281,7 +281,7 @@ func (c *Conn[V]) rankNow() rank {
 	switch {
 	case c.state.half() || !c.sides[Original].seen || !c.sides[Reply].seen:
 		return rankHalfOpen
-	case c.state.over():
+	case c.state.over() && !c.kept:
 		return rankOver
 	}
 	return rankEstablished
@@ -318,7 +318,28 @@ func (t *Table[V]) setState(c *Conn[V], s State) {
 // entry's slot comes.
 func (t *Table[V]) touch(c *Conn[V], now int64) {
 	c.Last = now
-	c.deadline = now + int64(t.limit[c.state])
+	c.deadline = now + int64(t.life(c))
+}
+
+// life is for how long an entry may be silent.
+func (t *Table[V]) life(c *Conn[V]) time.Duration {
+	if c.kept {
+		return max(t.limit[c.state], t.limit[Established])
+	}
+	return t.limit[c.state]
+}
+
+// Keep has an entry live for as long as an established connection, and make room
+// for others no sooner, though it seems to be over: its packets do not all pass, and
+// neither end may know. Until Keep is told otherwise.
+func (t *Table[V]) Keep(c *Conn[V], kept bool) {
+	c.kept = kept
+	t.rerank(c)
+	t.touch(c, t.wheel.now)
+	if !kept {
+		t.wheel.remove(c)
+		t.wheel.file(c, c.deadline)
+	}
 }
 
 // end takes an entry out of the table.

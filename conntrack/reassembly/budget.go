@@ -56,6 +56,19 @@ func (b *Budget) limit() int {
 	return b.Max
 }
 
+// Reserve takes n bytes for something else that is bounded together with what
+// streams hold, if there is room as for what is kept, and reports whether.
+func (b *Budget) Reserve(n int) bool {
+	if !b.fits(n + b.limit()/4) {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+// Return gives back what Reserve took.
+func (b *Budget) Return(n int) { b.used -= n }
+
 // fits reports whether n more bytes are within the bound.
 func (b *Budget) fits(n int) bool { return n <= b.limit()-b.used }
 
