@@ -22,7 +22,7 @@ func (l *lab) byHand(f func(ctx context.Context)) {
 		case <-done:
 			return
 		default:
-			l.e.answerOne(l.now)
+			l.e.answerOne(func() int64 { return l.now })
 		}
 	}
 }
