@@ -79,6 +79,13 @@ func (x *earlier) note(r refusal, now int64) {
 	heap.Push(&x.order, &r)
 }
 
+// bound sets how many pairs there may be.
+func (x *earlier) bound(limit int) {
+	for x.limit = limit; len(x.order) > limit; x.unnoted++ {
+		x.forget()
+	}
+}
+
 // expire forgets what is over.
 func (x *earlier) expire(now int64) {
 	for len(x.order) > 0 && x.order[0].until <= now {

@@ -8,8 +8,6 @@
 package engine
 
 import (
-	"time"
-
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/conntrack/reassembly"
@@ -21,7 +19,7 @@ import (
 )
 
 // Engine judges the packets of one queue. It belongs to one goroutine; only
-// Stats, Bug and what asks (Ping, List, Find, Kill) may be called from others. It
+// Stats, Bug and what asks (Ping, List, Find, Kill, Adopt) may be called from others. It
 // is made by New.
 type Engine struct {
 	cfg    Config
@@ -39,21 +37,23 @@ type Engine struct {
 	refusing  earlier       // between whom connections are refused
 	// pins are the parts that connections have in pins, holders those that have a
 	// part in one holder.
-	pins    map[*conntrack.Conn[flow]]*pin
-	holders map[*holder]*pin
-	counts  Stats
-	shared  published
-	mail    mailbox
-	now     int64
-	// graceEnds is when the time of grace is over, 0 before it has begun.
-	graceEnds int64
-	limits    tlswire.Limits
-	buffers   tlswire.Buffers
-	certs     certs.Cache
-	sayings   map[Said]*Said
-	rep       Report
-	alerts    [4]AlertSeen
-	scratch   []byte // packets of our own are built here
+	pins     map[*conntrack.Conn[flow]]*pin
+	holders  map[*holder]*pin
+	counts   Stats
+	shared   published
+	mail     mailbox
+	now      int64
+	began    int64  // when the first packet or tick came, 0 before
+	adoption uint16 // of how many policies after the first this is, modulo
+	again    again
+	memory   memory
+	limits   tlswire.Limits
+	buffers  tlswire.Buffers
+	certs    certs.Cache
+	sayings  map[saying]*saying
+	rep      Report
+	alerts   [4]AlertSeen
+	scratch  []byte // packets of our own are built here
 }
 
 // New makes an engine for a policy. Injected packets go to inject and events
@@ -61,9 +61,7 @@ type Engine struct {
 func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	cfg = cfg.withDefaults()
 	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
-	e.budget.Max = cfg.Limits.Buffered
-	e.limits.Hello = cfg.Limits.Hello
-	e.refusing.limit = cfg.Limits.Refused
+	e.bound()
 	e.table = conntrack.New(conntrack.Config{
 		Connections: cfg.Limits.Connections,
 		HalfOpen:    cfg.Limits.HalfOpen,
@@ -85,7 +83,7 @@ type Result struct {
 // Packet answers one packet. Its bytes are not kept after the return.
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now = now
-	e.startGrace(now)
+	e.begin(now)
 	e.opening.c = nil
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
@@ -143,6 +141,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	case conntrack.Full:
 		return e.full(p, seg)
 	case conntrack.Invalid:
+		if c != nil {
+			e.renew(c, t.Dir, nil)
+		}
 		return e.invalid(p, seg, t)
 	case conntrack.Opened, conntrack.Reopened:
 		e.attach(c, t.Dir, p)
@@ -151,6 +152,8 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		}
 	case conntrack.Midstream:
 		e.beginMidstream(c, t.Dir, p, seg)
+	default:
+		e.renew(c, t.Dir, seg)
 	}
 	f := &c.Value
 	f.devices[t.Dir] = p.InDev
@@ -244,7 +247,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 
 // earlier fills the value of a connection that an earlier run has decided.
 func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
-	c.Value = flow{phase: p, complete: true, told: true, rec: c.Value.rec}
+	c.Value = flow{phase: p, complete: true, told: true, rec: c.Value.rec, adoption: e.adoption}
 	c.Value.sum.decision = tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: tlsrules.ReasonMidstream}
 }
 
@@ -256,15 +259,6 @@ func (e *Engine) attach(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 		in, out = out, in
 	}
 	ins := e.inspection()
-	ins.facts = tlsrules.Facts{
-		Source:       c.Addr(conntrack.Original).Addr(),
-		Destination:  c.Addr(conntrack.Reply).Addr(),
-		SourcePort:   c.Addr(conntrack.Original).Port(),
-		Port:         c.Addr(conntrack.Reply).Port(),
-		Began:        uint32(c.Start / int64(time.Second)),
-		InInterface:  e.cfg.Interface(in),
-		OutInterface: e.cfg.Interface(out),
-	}
-	ins.facts.Known.Add(tlsrules.StageSYN)
-	c.Value = flow{ins: ins, phase: reading, rec: c.Value.rec}
+	ins.facts = e.firstFacts(c, in, out)
+	c.Value = flow{ins: ins, phase: reading, rec: c.Value.rec, adoption: e.adoption}
 }

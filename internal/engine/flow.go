@@ -42,6 +42,8 @@ type flow struct {
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
 
+	adoption uint16 // under which it was judged, Engine's
+
 	firstByte     int64                 // since when it is running
 	before, after *conntrack.Conn[flow] // neighbours in the list of those
 
@@ -62,7 +64,8 @@ type summary struct {
 	phase    tlswire.Phase
 	sawTLS   bool
 	via      via.Kind
-	said     *Said // nil: no hello was seen
+	stood    bool    // judged again, by a policy that would have asked what is lost
+	said     *saying // nil: nothing was
 }
 
 // inspection is what reading a connection takes. It is given back and used
@@ -107,7 +110,7 @@ func (e *Engine) release(f *flow) {
 	f.sum.records = ins.tls.Records
 	f.sum.later = laterOf(&ins.tls)
 	f.sum.via = f.began()
-	if said := e.saidOf(&ins.tls); said != nil {
+	if said := e.saidOf(ins); said != nil {
 		f.sum.said = said
 	}
 	f.ins = nil

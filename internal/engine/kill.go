@@ -67,14 +67,20 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 		e.dropPins(c, false)
 		f.phase, f.watched = refused, false
 	}
+	e.resetBoth(c)
+	e.release(f)
+	return nil
+}
+
+// resetBoth resets both ends of a connection as far as their numbers are known, and
+// asks them where they stand.
+func (e *Engine) resetBoth(c *conntrack.Conn[flow]) {
 	for d := conntrack.Original; d <= conntrack.Reply; d++ {
-		if !f.offloaded {
+		if !c.Value.offloaded {
 			e.resetKnown(c, d)
 		}
 		e.probe(c, d)
 	}
-	e.release(f)
-	return nil
 }
 
 // recall brings a connection back that was left to the kernel: its mark there

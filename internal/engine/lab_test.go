@@ -242,6 +242,9 @@ func (k *link) raw(s segment) bool {
 		k.lost = k.lossy.IntN(8) == 0
 	}
 	p := nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: 1, OutDev: 2, Mark: foreign | k.mark}
+	if s.src == k.ends[1].addr {
+		p.InDev, p.OutDev = 2, 1
+	}
 	if l.marks.Mask() != 0 && !k.unkernelled && s.flags&(packet.SYN|packet.FIN|packet.RST) == 0 &&
 		k.mark == l.marks.Accepted(l.e.cfg.Generation) {
 		k.offloaded++

@@ -22,6 +22,7 @@ type Seen struct {
 	Decision        tlsrules.Decision
 	Offloaded       bool
 	Graced          bool
+	Stood           bool // the decision is an earlier policy's: see Adopted
 	SawTLS          bool
 	Phase           tlswire.Phase
 	Via             via.Kind
@@ -137,7 +138,7 @@ func (e *Engine) see(c *conntrack.Conn[flow], s *Seen) {
 		ID: c.ID, Original: c.Addr(conntrack.Original), Reply: c.Addr(conntrack.Reply),
 		Start: c.Start, Last: c.Last, State: c.State(), Midstream: c.Midstream,
 		Packets: c.Packets, Bytes: c.Bytes, Decision: f.sum.decision,
-		Offloaded: f.offloaded, Graced: f.graced,
+		Offloaded: f.offloaded, Graced: f.graced, Stood: f.sum.stood,
 		SawTLS: f.sum.sawTLS, Phase: f.sum.phase, Via: f.began(),
 	}
 	said := f.sum.said
@@ -146,11 +147,11 @@ func (e *Engine) see(c *conntrack.Conn[flow], s *Seen) {
 		if !s.Decision.Decided {
 			s.Decision = ins.decision
 		}
-		if now := e.saidOf(&ins.tls); now != nil {
+		if now := e.saidOf(ins); now != nil {
 			said = now
 		}
 	}
 	if said != nil {
-		s.Said = *said
+		s.Said = said.Said
 	}
 }

@@ -221,11 +221,12 @@ func (e *Engine) forgive(c *conntrack.Conn[flow], d tlsrules.Decision, detail st
 }
 
 // inGrace reports whether connections and sessions from before the start pass.
-func (e *Engine) inGrace() bool { return e.now < e.graceEnds }
+func (e *Engine) inGrace() bool { return e.now < e.began+int64(e.cfg.Grace) }
 
-// startGrace begins the time of grace with the first packet or tick.
-func (e *Engine) startGrace(now int64) {
-	if e.graceEnds == 0 && e.cfg.Grace > 0 {
-		e.graceEnds = now + int64(e.cfg.Grace)
+// begin notes when the first packet or tick comes: the time of grace counts from
+// then, whatever policy gives it.
+func (e *Engine) begin(now int64) {
+	if e.began == 0 {
+		e.began = now
 	}
 }

@@ -16,8 +16,9 @@ const (
 // search is how far the search in the cleartext of a connection has come. The
 // zero search is at its beginning.
 type search struct {
-	state [2]tlsrules.SearchState // by tlswire.Side
-	read  [2]uint32
+	policy *tlsrules.Policy        // whose texts they are
+	state  [2]tlsrules.SearchState // by tlswire.Side
+	read   [2]uint32
 }
 
 func (e *Engine) searchOf(f *flow) *search {
@@ -28,6 +29,7 @@ func (e *Engine) searchOf(f *flow) *search {
 		} else {
 			f.search = new(search)
 		}
+		f.search.policy = e.policy
 	}
 	return f.search
 }
@@ -84,5 +86,6 @@ func (e *Engine) searched(c *conntrack.Conn[flow]) {
 	if f.phase == reading {
 		f.ins.facts.Content, f.ins.facts.HasAlert = 0, false
 		e.judge(c)
+		e.unsearched(c)
 	}
 }

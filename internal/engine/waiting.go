@@ -56,9 +56,12 @@ func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
 // decided, and the counters are published. Call it every 100 ms or so.
 func (e *Engine) Tick(now int64) {
 	e.now = now
-	e.startGrace(now)
+	e.begin(now)
 	e.opening.c = nil
 	for c := e.waiting.first; c != nil && c.Value.firstByte+int64(e.cfg.Limits.Decide) <= now; c = e.waiting.first {
+		if e.renew(c, conntrack.Original, nil); !c.Value.timing {
+			continue
+		}
 		e.stopClock(c)
 		e.look(c, conntrack.Original, nil)
 		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))

@@ -39,7 +39,7 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 	var nextTick int64
 	failures, now := 0, clock()
 	for {
-		n, err := q.Recv(batch, e.mail.patience(now))
+		n, err := q.Recv(batch, e.patience(now))
 		now = clock()
 		for i := range batch[:n] {
 			p := &batch[i]
@@ -54,6 +54,7 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 			}
 		}
 		e.answerOne(clock)
+		e.walkOn(clock)
 		if now >= nextTick {
 			nextTick = now + int64(tickEvery)
 			e.Tick(now)
