@@ -3,6 +3,7 @@ package nfq
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,6 +85,66 @@ func TestIntegrationInstall(t *testing.T) {
 			n.restore(t, r, func(f Family) (string, error) { return r.Down(f), nil })
 			if after := all(); after != before {
 				t.Errorf("rendered down leaves:\n%s\nwant\n%s", after, before)
+			}
+		})
+	}
+}
+
+// TestIntegrationInPlace: rules are known again where they are in place, whatever
+// iptables makes of how they are written, and no others are taken for them.
+func TestIntegrationInPlace(t *testing.T) {
+	base := Rules{Hooks: []Hook{Forward}, Mark: ourBits, Offload: true, Ports: []PortRange{{443, 443}}}
+	changes := map[string]func(*Rules){
+		"as is":            func(*Rules) {},
+		"generation":       func(r *Rules) { r.Generation = 9 },
+		"the first one":    func(r *Rules) { r.Generation = 1 },
+		"hooks":            func(r *Rules) { r.Hooks = []Hook{Input, Output} },
+		"all hooks":        func(r *Rules) { r.Hooks = []Hook{Forward, Input, Output} },
+		"ports":            func(r *Rules) { r.Ports = []PortRange{{443, 443}, {9000, 9099}} },
+		"all ports":        func(r *Rules) { r.Ports = nil },
+		"many ports":       func(r *Rules) { r.Ports = slices.Repeat([]PortRange{{443, 443}, {8000, 8010}, {1, 1}}, 8) },
+		"interfaces":       func(r *Rules) { r.InInterfaces = []string{"eth0", "ppp*"} },
+		"workers":          func(r *Rules) { r.Workers = 3 },
+		"queue":            func(r *Rules) { r.Queue = 7 },
+		"fail open":        func(r *Rules) { r.FailOpen = true },
+		"everything":       func(r *Rules) { r.FailOpen, r.Workers, r.InInterfaces = true, 2, []string{"eth0"} },
+		"without offload":  func(r *Rules) { r.Offload = false },
+		"another mark":     func(r *Rules) { r.Mark = 0x1f },
+		"the highest mark": func(r *Rules) { r.Mark = 0xff000000 },
+	}
+	for _, variant := range variants {
+		t.Run(variant, func(t *testing.T) {
+			n := newNamespace(t)
+			inPlace := func(r Rules) (is bool) {
+				n.do(t, func() (err error) {
+					is, err = r.InPlace(context.Background())
+					return err
+				})
+				return is
+			}
+			if inPlace(base) {
+				t.Error("in place before they were put there")
+			}
+			var all []Rules
+			for name, change := range changes {
+				r := base
+				r.Variant = variant
+				change(&r)
+				n.install(t, r)
+				if !inPlace(r) {
+					t.Errorf("%s: not in place:\n%s\nwant\n%s", name, n.save(t, IPv4, variant), r.document(nil))
+				}
+				for _, other := range all {
+					if inPlace(other) {
+						t.Errorf("%s: taken for %+v", name, other)
+					}
+				}
+				all = append(all, r)
+			}
+			last := all[len(all)-1]
+			n.iptables(t, IPv6, variant, "-F", chainSeen)
+			if inPlace(last) {
+				t.Error("in place, though a chain is empty")
 			}
 		})
 	}
