@@ -35,6 +35,8 @@ type Config struct {
 	// Warnings are about what is allowed and cannot be meant, those of
 	// Policy.Rules included.
 	Warnings []string
+
+	lines lines
 }
 
 // Queue is [queue]: where packets come from.

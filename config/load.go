@@ -36,7 +36,7 @@ func Parse(name string, data []byte, dir string) (*Config, error) {
 	if _, err := toml.Decode(string(data), &root.m); err != nil {
 		return nil, syntaxError(name, err)
 	}
-	c := &Config{Path: name}
+	c := &Config{Path: name, lines: l.lines}
 	l.sets = sets{l: l, tables: root.table("sets")}
 	c.Sets = l.sets.all()
 	c.Queue = readQueue(root.table("queue"))
@@ -111,6 +111,9 @@ func readFile(path string) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(data) > maxFile {
 		err = fmt.Errorf("larger than %d MiB", maxFile>>20)
+	}
+	if after, e := f.Stat(); err == nil && e == nil && (after.Size() != int64(len(data)) || !after.ModTime().Equal(info.ModTime())) {
+		err = errors.New("changed while it was read: somebody is writing it")
 	}
 	return data, err
 }
