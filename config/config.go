@@ -109,6 +109,7 @@ type Limits struct {
 	PerConnection int
 	Hello         int
 	Sessions      int // remembered
+	Pins          int // held, by connections and sessions
 	Refused       int // pairs of client and server between which connections are refused
 	Decide        time.Duration
 }
