@@ -31,10 +31,12 @@ func against(cmd *cobra.Command, c *config.Config, o checkOptions, out io.Writer
 		}
 		old.Policy, old.Engine = before.Policy, engineConfig(before, 1)
 		old.Engine.Sessions = engine.NewSessions(before.Limits.Sessions, [16]byte{})
+		old.Engine.Pins = engine.NewPins(before.Limits.Pins, [16]byte{})
 	}
 	bar := newProgress(cmd.ErrOrStderr())
 	cfg := replay.Config{Engine: engineConfig(c, 1), Position: bar.start}
 	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions, [16]byte{})
+	cfg.Engine.Pins = engine.NewPins(c.Limits.Pins, [16]byte{})
 	w := bufio.NewWriterSize(bar.beside(out), 64<<10)
 	n, sum, err := replay.Compare(cmd.Context(), cfg, old, c.Policy, o.against, func(x *replay.Change) error { return tell(w, x) })
 	bar.stop()

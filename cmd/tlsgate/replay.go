@@ -62,6 +62,7 @@ func runReplay(cmd *cobra.Command, c *config.Config, o replayOptions, files []st
 		Engine: engineConfig(c, 1), VerifyChecksums: o.checksums, Workers: o.workers, Position: bar.start,
 	}
 	cfg.Engine.Sessions = engine.NewSessions(c.Limits.Sessions, [16]byte{})
+	cfg.Engine.Pins = engine.NewPins(c.Limits.Pins, [16]byte{})
 	var finish func() error
 	if o.json {
 		log := events.New(bar.beside(cmd.OutOrStdout()))

@@ -61,6 +61,7 @@ func newRunCommand() *cobra.Command {
 type worker struct {
 	queue  *nfq.Queue
 	engine *engine.Engine
+	pins   *engine.Pins              // of all workers
 	last   atomic.Pointer[nfq.Stats] // of a queue that was closed: the kernel forgets them
 }
 
@@ -215,7 +216,7 @@ func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*wor
 		}
 		settings := engineConfig(c, n)
 		settings.Marks = marks
-		settings.Sessions = kept.sessions
+		settings.Sessions, settings.Pins = kept.sessions, kept.pins
 		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()

@@ -10,23 +10,22 @@ import (
 	"tlsgate/internal/state"
 )
 
-// newSessions makes the memory of sessions that all workers share.
-func newSessions(c *config.Config) *engine.Sessions {
-	var seed [16]byte
-	rand.Read(seed[:])
-	return engine.NewSessions(c.Limits.Sessions, seed)
-}
-
 // remembered is what of a daemon outlives it.
 type remembered struct {
 	sessions *engine.Sessions
+	pins     *engine.Pins
 	changes  state.Changes // noted by whoever changes what is written at once
 	keeper   *state.Keeper // nil: nothing outlives it
 	asked    bool
 }
 
 func newRemembered(c *config.Config) *remembered {
-	return &remembered{sessions: newSessions(c), changes: state.NewChanges(), asked: c.State.Asked}
+	var seed [16]byte
+	rand.Read(seed[:])
+	return &remembered{
+		sessions: engine.NewSessions(c.Limits.Sessions, seed), pins: engine.NewPins(c.Limits.Pins, seed),
+		changes: state.NewChanges(), asked: c.State.Asked,
+	}
 }
 
 // open takes the state file, and what an earlier run has written there. It is called

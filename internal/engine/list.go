@@ -27,6 +27,7 @@ type Seen struct {
 	Phase           tlswire.Phase
 	Via             via.Kind
 	Said            Said
+	Pin             string // the rule whose pin it holds, "" for none
 }
 
 // Filter says which connections are meant: those for which every field that is
@@ -140,6 +141,9 @@ func (e *Engine) see(c *conntrack.Conn[flow], s *Seen) {
 		Packets: c.Packets, Bytes: c.Bytes, Decision: f.sum.decision,
 		Offloaded: f.offloaded, Graced: f.graced, Stood: f.sum.stood,
 		SawTLS: f.sum.sawTLS, Phase: f.sum.phase, Via: f.began(),
+	}
+	if f.pinned {
+		s.Pin = e.holdsPin(c)
 	}
 	said := f.sum.said
 	if ins := f.ins; ins != nil {

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 
 	"tlsgate/tlsrules"
@@ -57,6 +59,79 @@ func groupText(name string) string {
 		}
 	}
 	return text.String()
+}
+
+// GroupValues takes a group apart; nil if there is but one.
+func GroupValues(group string) map[string]string {
+	if group == "" {
+		return nil
+	}
+	values := map[string]string{}
+	for _, v := range strings.Split(group, ",") {
+		k, v, _ := strings.Cut(v, "=")
+		values[k] = v
+	}
+	return values
+}
+
+// GroupError says what is wrong with a group that somebody names.
+type GroupError struct{ Text, Hint string }
+
+func (e *GroupError) Error() string { return e.Text }
+
+// GroupNamed names the group of a rule's pin whose connections have these values.
+func GroupNamed(r *tlsrules.Rule, values map[string]string) (string, error) {
+	var names, group []string
+	for _, k := range r.Pin.Per {
+		names = append(names, k.String())
+	}
+	hint := fmt.Sprintf("its groups are told apart by %s", strings.Join(names, ", "))
+	if len(names) == 0 {
+		hint = "all its connections are one group"
+	}
+	for k := range values {
+		if !slices.Contains(names, k) {
+			return "", &GroupError{fmt.Sprintf("the pin of rule %q knows no %q", r.Name, k), hint}
+		}
+	}
+	for _, k := range r.Pin.Per {
+		v, ok := values[k.String()]
+		if !ok {
+			return "", &GroupError{fmt.Sprintf("which group of the pin of rule %q is not said: %s is missing", r.Name, k), hint}
+		}
+		v, err := groupValue(k, v)
+		if err != nil {
+			return "", &GroupError{fmt.Sprintf("%s: %v", k, err), hint}
+		}
+		group = append(group, k.String()+"="+v)
+	}
+	return strings.Join(group, ","), nil
+}
+
+// groupValue writes a value as groupOf does.
+func groupValue(k tlsrules.Key, v string) (string, error) {
+	switch k {
+	case tlsrules.KeySource, tlsrules.KeyDestination:
+		a, err := netip.ParseAddr(v)
+		if err != nil {
+			return "", fmt.Errorf("%q is not an address", v)
+		}
+		return a.WithZone("").String(), nil
+	case tlsrules.KeyPort:
+		n, err := strconv.ParseUint(v, 10, 16)
+		if err != nil || n == 0 {
+			return "", fmt.Errorf("%q is not a port", v)
+		}
+		return strconv.FormatUint(n, 10), nil
+	case tlsrules.KeyServerName:
+		if v = strings.ToLower(v); v == groupNone {
+			return v, nil
+		}
+	}
+	if text := groupText(v); !strings.Contains(v, "%") { // else as we have written it
+		return text, nil
+	}
+	return v, nil
 }
 
 // takenText says who holds the pin that a connection has no part in.

@@ -82,3 +82,13 @@ func (e *Engine) pinTold(c *conntrack.Conn[flow]) *PinPart {
 	}
 	return part
 }
+
+// holdsPin names a rule whose pin a connection holds, "" for none.
+func (e *Engine) holdsPin(c *conntrack.Conn[flow]) string {
+	for p := e.pins[c]; p != nil; p = p.next {
+		if p.holder != nil && p.holder.gone() == present {
+			return p.group.rule
+		}
+	}
+	return ""
+}

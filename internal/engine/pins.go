@@ -310,4 +310,3 @@ func (k groupKey) String() string {
 	}
 	return strings.ReplaceAll(k.values, ",", ", ")
 }
-

@@ -96,6 +96,7 @@ type ours struct {
 	Cut          bool         `json:"cut,omitempty"` // a capture lacks bytes of it
 	Offloaded    bool         `json:"offloaded"`
 	Diagnosis    *diagnosis   `json:"diagnosis,omitempty"`
+	Pin          *pinPart     `json:"pin,omitempty"`
 	beginning
 	sessionPart
 	details
@@ -201,7 +202,7 @@ func list(numbers []uint16) []uint16 {
 // gate tells what the firewall made of the connection.
 func gate(r *engine.Report) *ours {
 	d := &r.Decision
-	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed, beginning: beginningOf(r), sessionPart: sessionOf(r)}
+	o := &ours{Rule: d.Rule, Midstream: r.Midstream, Offloaded: r.Offloaded, Observed: d.Observed, Pin: pinOf(r), beginning: beginningOf(r), sessionPart: sessionOf(r)}
 	o.Cut = r.Cut > 0 || r.Missing > 0 || r.Partial
 	if d.Decided {
 		o.Verdict = d.Action.Name()

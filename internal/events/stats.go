@@ -40,6 +40,7 @@ type stats struct {
 	Invalid map[string]uint64 `json:"invalid,omitempty"`   // by why their receiver would discard them
 	Broken  map[string]uint64 `json:"malformed,omitempty"` // by what is wrong with their headers
 	Conns   map[string]uint64 `json:"connections"`
+	Pins    map[string]uint64 `json:"pins"`
 	Memory  map[string]uint64 `json:"memory"`
 	Events  map[string]uint64 `json:"events"`
 	Process map[string]uint64 `json:"process"`
@@ -79,6 +80,10 @@ func statsEvent(s *Stats) *event {
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
+			},
+			Pins: map[string]uint64{
+				"held": e.Pins, "taken": e.PinsTaken, "shared": e.PinsShared, "refused": e.PinsRefused,
+				"moved": e.PinsMoved, "released": e.PinsReleased, "unnoted": e.PinsUnnoted,
 			},
 			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
 			Events: map[string]uint64{"lost": s.Lost},

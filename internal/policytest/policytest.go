@@ -97,6 +97,7 @@ func newRunner(cfg engine.Config, p *tlsrules.Policy, t *config.Test) *runner {
 	r := &runner{test: t, policy: p, seen: map[netip.AddrPort]*told{}}
 	cfg.Grace, cfg.Lossy, cfg.Recorded, cfg.Offload = 0, false, false, false
 	cfg.Sessions = engine.NewSessions(16, [16]byte{})
+	cfg.Pins = engine.NewPins(16, [16]byte{})
 	cfg.Inject = nil
 	cfg.Sink = r
 	cfg.Interface = func(i uint32) string {
