@@ -21,11 +21,12 @@ import (
 	"tlsgate/config"
 	"tlsgate/internal/control"
 	"tlsgate/internal/events"
+	"tlsgate/tlsrules"
 )
 
 // newControlCommands are the commands that ask a running daemon.
 func newControlCommands() []*cobra.Command {
-	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand()}
+	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand()}
 }
 
 // exitOf gives the exit code of what a daemon could not do.
@@ -354,8 +355,9 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, log *eve
 	}
 	d := &control.Daemon{
 		Events: log, Clock: clock, Started: start,
-		Stats:  func() *events.Stats { return statsOf(workers, log, clock(), start) },
-		State:  kept.keeper.Trouble,
+		Stats: func() *events.Stats { return statsOf(workers, log, clock(), start) },
+		State: kept.keeper.Trouble,
+		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return c.Policy },
 		Policy: control.Policy{File: c.Path, SHA256: fmt.Sprintf("%x", c.Hash), Rules: c.Policy.Len()},
 	}
 	for i, w := range workers {

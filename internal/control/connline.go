@@ -42,6 +42,7 @@ func appendConn(b []byte, s *engine.Seen, now int64) []byte {
 	o.ifTrue("midstream", c.Midstream)
 	o.truth("offloaded", c.Offloaded)
 	o.ifTrue("grace", c.Grace)
+	o.ifText("pin", c.Pin)
 	return append(o.b, '}', '\n')
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"tlsgate/internal/engine"
 	"tlsgate/internal/events"
+	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/suites"
 )
 
@@ -25,6 +26,9 @@ type Daemon struct {
 	Started int64        // by Clock
 	Policy  Policy
 	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
+	// Pins are who holds the pins of Rules' rules; nil where there are none.
+	Pins  *engine.Pins
+	Rules func() *tlsrules.Policy
 }
 
 // Worker is an engine and the queue that it answers.
@@ -69,6 +73,7 @@ type Conn struct {
 	Midstream     bool    `json:"midstream,omitempty"`
 	Offloaded     bool    `json:"offloaded"`
 	Grace         bool    `json:"grace,omitempty"`
+	Pin           string  `json:"pin,omitempty"` // the rule whose pin it holds
 }
 
 // connOf tells what the table holds of a connection.
@@ -88,7 +93,7 @@ func brief(s *engine.Seen, now int64) Conn {
 		BytesToServer: s.Bytes[0], BytesToClient: s.Bytes[1],
 		Verdict: s.Verdict(), Final: s.Decision.Final, Observed: s.Decision.Observed, Rule: s.Decision.Rule,
 		SNI: s.Said.ServerName, ALPN: s.Said.ALPN,
-		Midstream: s.Midstream, Offloaded: s.Offloaded, Grace: s.Graced,
+		Midstream: s.Midstream, Offloaded: s.Offloaded, Grace: s.Graced, Pin: s.Pin,
 	}
 	if s.Decision.Decided {
 		c.Reason, c.Stage = s.Decision.Reason.String(), s.Decision.Stage.String()

@@ -55,13 +55,11 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := tlsrules.New(nil, tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept})
-	if err != nil {
-		t.Fatal(err)
-	}
+	policy := pinning(t)
 	log := events.NewSilent()
 	clock := engine.Clock()
 	f.d = &Daemon{Events: log, Clock: clock, Started: clock(), Policy: Policy{"policy.toml", "abc", 0}}
+	f.d.Pins, f.d.Rules = engine.NewPins(0, [16]byte{}), func() *tlsrules.Policy { return policy }
 	f.d.Stats = func() *events.Stats {
 		s := &events.Stats{Time: clock(), Workers: n, Lost: log.Lost()}
 		s.Queue.KernelDropped = f.lost.Load()
@@ -74,7 +72,7 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 		q := &nfqtest.Queue{}
 		f.queues = append(f.queues, q)
 		e := engine.New(engine.Config{
-			Marks: marks, Offload: true, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n),
+			Marks: marks, Offload: true, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n), Pins: f.d.Pins,
 			Inject: q.Inject, Refuse: func([]byte, uint32) error {
 				if f.onRefuse != nil {
 					return f.onRefuse()
@@ -113,6 +111,30 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 	return f
 }
 
+// pinning is a policy that has no say in what goes to port 443.
+func pinning(t testing.TB) *tlsrules.Policy {
+	t.Helper()
+	to := func(port string) []tlsrules.Condition {
+		c, err := tlsrules.ParseCondition(tlsrules.KeyPort, []string{port})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []tlsrules.Condition{c}
+	}
+	p, err := tlsrules.New([]tlsrules.Rule{
+		{Name: "one", Match: to("8443-8444"), Pin: &tlsrules.Pin{}, Otherwise: tlsrules.Reset},
+		{Name: "each", Match: to("8444-8445"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeySource, tlsrules.KeyPort}}, Otherwise: tlsrules.Reset},
+		{Name: "named", Match: to("8446"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeyServerName}}, Otherwise: tlsrules.Reset},
+		{Name: "plain", Match: to("8447"), Action: tlsrules.Accept, HasAction: true},
+	}, tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var pinnedEnd = netip.MustParseAddrPort("203.0.113.1:8443")
+
 var serverEnd = netip.MustParseAddrPort("203.0.113.1:443")
 
 func client(n int) netip.AddrPort {
@@ -120,7 +142,9 @@ func client(n int) netip.AddrPort {
 }
 
 // open opens the n-th connection through a worker.
-func (f *daemon) open(worker, n int) {
+func (f *daemon) open(worker, n int) { f.t.Helper(); f.openTo(worker, n, serverEnd) }
+
+func (f *daemon) openTo(worker, n int, serverEnd netip.AddrPort) {
 	f.t.Helper()
 	c := client(n)
 	send := func(from, to netip.AddrPort, flags packet.Flags, seq, ack uint32) {

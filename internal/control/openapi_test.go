@@ -124,6 +124,7 @@ func TestOpenAPI(t *testing.T) {
 	for name, v := range map[string]any{
 		"Connection": Conn{}, "Health": Health{}, "Losses": Losses{}, "Problem": Problem{}, "Policy": Policy{},
 		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Failure": Failure{},
+		"Pin": Pin{}, "WhichPin": WhichPin{}, "Pinned": Pinned{}, "Unpinned": Unpinned{},
 	} {
 		if got, want := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties)), fields(v); !slices.Equal(got, want) {
 			t.Errorf("%s: fields documented %v, served %v", name, got, want)
@@ -181,7 +182,27 @@ func TestOpenAPI(t *testing.T) {
 	f.onRefuse = func() error { return errors.New("passed") }
 	f.offload(10)
 	ask(f, "POST", "/v1/kill", fmt.Sprintf(`{"a":"%s","b":"%s"}`, client(10), serverEnd))
+	f.openTo(0, 11, pinnedEnd)
+	f.openTo(0, 12, pinnedEnd)
+	random := strings.Repeat("0123456789abcdef", 4)
+	one := fmt.Sprintf(`{"a":"%s","b":"%s"}`, client(11), pinnedEnd)
+	ask(f, "POST", "/v1/pins", one)
+	ask(f, "POST", "/v1/pins", `{"rule":"one","client_random":"`+random+`"}`)
+	ask(f, "POST", "/v1/pins", `{"rule":"one"}`)
+	ask(f, "POST", "/v1/pins", `{"flow_id":4711}`)
+	ask(f, "POST", "/v1/pins", one)
+	ask(f, "GET", "/v1/pins", "")
+	ask(f, "GET", "/v1/pins?rule=one", "")
+	ask(f, "GET", "/v1/pins?rule=two", "")
+	ask(f, "GET", "/v1/pins?rule=plain", "")
+	ask(f, "GET", "/v1/pins?colour=red", "")
+	ask(f, "DELETE", "/v1/pins?rule=one&group=port=8443", "")
+	ask(f, "DELETE", "/v1/pins?flow_id=4711", "")
+	ask(f, "DELETE", "/v1/pins?rule=plain", "")
+	ask(f, "DELETE", "/v1/pins?rule=one", "")
 	dead := start(t, 1, 0)
+	ask(dead, "POST", "/v1/pins", one)
+	ask(dead, "DELETE", "/v1/pins?rule=one", "")
 	ask(dead, "GET", "/v1/conns", "")
 	ask(dead, "GET", "/v1/health", "")
 	ask(dead, "POST", "/v1/kill", kill)
@@ -193,6 +214,7 @@ func TestOpenAPI(t *testing.T) {
 		f.dial()
 	}
 	ask(f, "GET", "/v1/stats", "")
+	ask(f, "GET", "/v1/pins", "")
 	for path, operations := range d.Paths {
 		for method, o := range operations {
 			for status := range o.Responses {

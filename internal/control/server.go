@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -50,6 +51,9 @@ var routes = []route{
 	{"GET", "/v1/stats", (*Server).stats},
 	{"GET", "/v1/health", (*Server).health},
 	{"POST", "/v1/kill", (*Server).kill},
+	{"GET", "/v1/pins", (*Server).pins},
+	{"POST", "/v1/pins", (*Server).pin},
+	{"DELETE", "/v1/pins", (*Server).unpin},
 }
 
 // Serve answers for a daemon until Close. The listener is the server's from now on.
@@ -85,11 +89,16 @@ func (s *Server) Close() error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
+	methods := map[string][]string{}
 	for _, r := range routes {
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, q *http.Request) { s.answer(r, w, q) })
-		mux.HandleFunc(r.path, func(w http.ResponseWriter, q *http.Request) {
-			w.Header().Set("Allow", r.method)
-			fail(w, &Failure{Status: http.StatusMethodNotAllowed, Text: fmt.Sprintf("%s takes %s, not %s", r.path, r.method, q.Method)})
+		methods[r.path] = append(methods[r.path], r.method)
+	}
+	for path, takes := range methods {
+		allowed := strings.Join(takes, ", ")
+		mux.HandleFunc(path, func(w http.ResponseWriter, q *http.Request) {
+			w.Header().Set("Allow", allowed)
+			fail(w, &Failure{Status: http.StatusMethodNotAllowed, Text: fmt.Sprintf("%s takes %s, not %s", path, allowed, q.Method)})
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) {
