@@ -157,6 +157,7 @@ func (t *Table[V]) check() error {
 			return fmt.Errorf("connection %d is not in the wheel", c.ID)
 		case c.ranked != c.rankNow():
 			return fmt.Errorf("connection %d, %v, has rank %d", c.ID, c.state, c.ranked)
+		case c.state == Close && c.deadline > c.Last+int64(t.limit[Close]): // by Abort
 		case c.deadline != c.Last+int64(t.life(c)):
 			return fmt.Errorf("connection %d, %v: deadline %d after its latest packet", c.ID, c.state, c.deadline-c.Last)
 		}

@@ -158,6 +158,16 @@ func (t *Table[V]) Spoke(c *Conn[V], d Direction, next seqnum.Value) {
 	}
 }
 
+// Abort notes that somebody in the middle has reset both ends of a connection whose
+// handshake was completed: unless one of them is heard again, it is over in as long
+// as after an RST that was seen.
+func (t *Table[V]) Abort(c *Conn[V], now int64) {
+	if !c.state.half() {
+		t.setState(c, Close)
+		c.deadline = now + int64(t.limit[Close])
+	}
+}
+
 // Walk calls f with the entries at the next n places from the given one on, and
 // returns the place to go on from, or -1 at the end. It begins at 0, and may be
 // left at any time: an entry stays at its place for as long as it lives, so that

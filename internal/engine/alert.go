@@ -228,9 +228,11 @@ func (u *unread) add(a *alert, now int64) {
 	u.last = a
 }
 
+func (u *unread) has(a *alert) bool { return a.before != nil || u.first == a }
+
 // remove takes an alert out, if it is there; nil is not.
 func (u *unread) remove(a *alert) {
-	if a == nil || a.before == nil && u.first != a {
+	if a == nil || !u.has(a) {
 		return
 	}
 	if a.before != nil {

@@ -34,6 +34,7 @@ type Engine struct {
 	waiting   waiting       // connections whose time to decide is running
 	opening   opening       // where an alert could stand
 	unread    unread        // alerts that may have been lost
+	doomed    doomed        // refused connections whose ends may not know
 	refusing  earlier       // between whom connections are refused
 	// pins are the parts that connections have in pins, holders those that have a
 	// part in one holder.

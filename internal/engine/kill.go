@@ -81,6 +81,8 @@ func (e *Engine) resetBoth(c *conntrack.Conn[flow]) {
 		}
 		e.probe(c, d)
 	}
+	e.spared(c)
+	e.doom(c)
 }
 
 // recall brings a connection back that was left to the kernel: its mark there
@@ -138,14 +140,14 @@ func (e *Engine) resetKnown(c *conntrack.Conn[flow], d conntrack.Direction) {
 	}
 }
 
-// probe asks d's receiver where it stands, in the name of d's sender: what was
-// sent before is answered with an acknowledgement (RFC 9293, Section 3.10.7.4,
-// and Section 3.8.4: a keep-alive).
+// probe asks d's receiver where it stands, in the name of d's sender: what it has
+// acknowledged before is answered with an acknowledgement (RFC 9293, Section
+// 3.10.7.4, and Section 3.8.4: a keep-alive).
 func (e *Engine) probe(c *conntrack.Conn[flow], d conntrack.Direction) {
 	if e.cfg.Inject == nil || c.Packets[d.Other()] == 0 || c.State() == conntrack.SynSent || c.State() == conntrack.SynRecv {
 		return
 	}
-	b := e.bare(c, d, packet.ACK, c.Sent(d).Sub(1), c.Sent(d.Other()))
+	b := e.bare(c, d, packet.ACK, c.Acked(d).Sub(1), c.Sent(d.Other()))
 	e.scratch = b.Append(e.scratch[:0])
 	e.send(e.scratch, c.Value.devices[d.Other()])
 }

@@ -47,6 +47,8 @@ type link struct {
 	lossy             *rand.Rand // loses packets before and behind the engine
 	latest            bool       // of copies not yet read, receivers take the latest
 	losing            int        // so many alerts of ours are lost
+	deaf              [2]int     // so many packets of ours, but alerts, are lost on the way to an end
+	ours              int        // packets of ours, but alerts
 	alerts            [][]byte   // sent in its name, whole packets
 }
 
@@ -58,6 +60,7 @@ type end struct {
 	early     map[int]byte // beyond that, by offset: the first copy counts
 	closed    bool         // by an RST that RFC 5961 lets it take
 	challenge bool         // owes a challenge ACK for an RST that was not exact
+	asked     *uint32      // when it was closed already: owes an RST with this number
 	ended     bool         // has got a FIN of ours
 	owes      bool         // owes an ACK for what we sent
 	delivered int          // segments
@@ -170,11 +173,20 @@ func (l *lab) refused(ip []byte, _ uint32) error {
 
 // reset is RFC 5961, Section 3.2 (and RFC 9293, Section 3.10.7.3 in SYN-SENT).
 func (k *link) reset(to, from *end, p *packet.Parsed) {
+	k.ours++
+	for d, e := range k.ends {
+		if e == to && k.deaf[d] > 0 {
+			k.deaf[d]--
+			return
+		}
+	}
 	if !p.Flags.Has(packet.RST) { // RFC 9293, Section 3.10.7.4: what is old is answered
 		if int32(uint32(p.Seq)-from.nxt(to)) >= 0 {
 			k.lab.t.Errorf("asked at %d, which may be taken", p.Seq)
 		}
-		to.challenge = true
+		if to.challenge = true; to.closed {
+			to.asked = new(uint32(p.Ack))
+		}
 		return
 	}
 	if uint32(p.Seq) == from.nxt(to) || to.delivered == 0 && p.Flags.Has(packet.ACK) && uint32(p.Ack)-to.iss-1 < 1500 {
@@ -199,6 +211,11 @@ func (k *link) challenges() {
 		if (e.challenge || e.owes) && !e.closed {
 			e.challenge, e.owes = false, false
 			k.ack(conntrack.Direction(d))
+		}
+		if e.asked != nil { // RFC 9293, Section 3.10.7.1
+			s := k.segment(conntrack.Direction(d), 0, nil, packet.RST)
+			s.seq, s.ack, e.asked = *e.asked, 0, nil
+			k.raw(s)
 		}
 	}
 }

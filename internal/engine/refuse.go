@@ -25,6 +25,7 @@ func (e *Engine) refuse(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 		if (a == nil || d != a.to) && f.streams[d].Started() && !seg.Flags.Has(packet.SYN) {
 			e.reset(c, d, before, seg.Ack, seg.Flags.Has(packet.ACK))
 		}
+		e.doom(c)
 	}
 	e.release(f)
 	return e.dropRefused(c, p, seg)
@@ -41,6 +42,7 @@ func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
 				e.reset(c, d, s.Next(), c.Acked(d.Other()), true)
 			}
 		}
+		e.doom(c)
 	}
 	e.release(f)
 }
@@ -54,6 +56,7 @@ func (e *Engine) refusedAgain(c *conntrack.Conn[flow], d conntrack.Direction, p 
 		if a != nil && d != a.to {
 			e.unread.remove(a) // it has ended the connection itself
 		}
+		e.gone(c, d)
 		return e.pass(p)
 	}
 	if asksForAnother(c, d, seg) {

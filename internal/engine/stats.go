@@ -65,6 +65,7 @@ type Stats struct {
 	Refused         uint64 // connections
 	Alerts          uint64 // of those, with an alert
 	AlertsTooLate   uint64 // connections that were reset because their client would not have read an alert
+	ResetsOnce      uint64 // refused connections whose ends were reset once, for too many others were asked whether they know
 	RefusedEarlier  uint64 // SYNs answered as by a closed port, for an earlier refusal
 	RefusedPairs    uint64 // of client and server, between which that is done now
 	RefusedUnnoted  uint64 // pairs let go of early, for there were more than limits.refused
@@ -118,6 +119,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Refused += o.Refused
 	s.Alerts += o.Alerts
 	s.AlertsTooLate += o.AlertsTooLate
+	s.ResetsOnce += o.ResetsOnce
 	s.RefusedEarlier += o.RefusedEarlier
 	s.RefusedPairs += o.RefusedPairs
 	s.RefusedUnnoted += o.RefusedUnnoted

@@ -87,6 +87,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	}
 	e.stopClock(c)
 	e.unread.remove(f.alert)
+	e.spared(c)
 	if f.phase != refused {
 		e.tellTLS(c)
 	}

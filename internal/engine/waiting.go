@@ -70,6 +70,7 @@ func (e *Engine) Tick(now int64) {
 		}
 	}
 	e.alertsAgain()
+	e.resetsAgain()
 	e.refusing.expire(now)
 	e.table.Expire(now)
 	e.cfg.Pins.sweep(now, sweepEvery)

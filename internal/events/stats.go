@@ -76,7 +76,7 @@ func statsEvent(s *Stats) *event {
 			Conns: map[string]uint64{
 				"open": e.Connections, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
 				"accepted": e.Accepted, "refused": e.Refused, "killed": e.Killed, "observed": e.Observed, "offloaded": e.Offloaded,
-				"alerts": e.Alerts, "alerts_too_late": e.AlertsTooLate, "refused_earlier": e.RefusedEarlier,
+				"alerts": e.Alerts, "alerts_too_late": e.AlertsTooLate, "resets_once": e.ResetsOnce, "refused_earlier": e.RefusedEarlier,
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
