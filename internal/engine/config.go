@@ -29,6 +29,8 @@ type Config struct {
 	Sessions *Sessions
 	// Pins says who holds the pins of rules, shared by engines; nil pins nothing.
 	Pins *Pins
+	// Gates are those of the policy, shared by engines; nil are its own.
+	Gates *Gates
 	// Grace: for that long after the first packet, connections and sessions that
 	// began before it pass, and are counted.
 	Grace time.Duration

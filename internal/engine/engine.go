@@ -35,7 +35,11 @@ type Engine struct {
 	opening   opening       // where an alert could stand
 	unread    unread        // alerts that may have been lost
 	doomed    doomed        // refused connections whose ends may not know
-	refusing  earlier       // between whom connections are refused
+	held      map[*conntrack.Conn[flow]]*hold
+	holding   atGates  // of those whose data waits
+	holds     []*hold  // given back
+	copies    [][]byte // the same
+	refusing  earlier  // between whom connections are refused
 	// pins are the parts that connections have in pins, holders those that have a
 	// part in one holder.
 	pins     map[*conntrack.Conn[flow]]*pin
@@ -61,6 +65,9 @@ type Engine struct {
 // to sink; either may be nil.
 func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	cfg = cfg.withDefaults()
+	if cfg.Gates == nil {
+		cfg.Gates = NewGates(policy)
+	}
 	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
 	e.bound()
 	e.table = conntrack.New(conntrack.Config{
@@ -156,6 +163,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	default:
 		e.renew(c, t.Dir, seg)
 	}
+	e.gated(c)
 	f := &c.Value
 	f.devices[t.Dir] = p.InDev
 	if p.OutDev != 0 {
@@ -173,7 +181,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.refusedAgain(c, t.Dir, p, seg)
 	}
 	e.acknowledge(c, t.Dir)
-	return e.read(c, t.Dir, p, seg)
+	return e.wait(c, t.Dir, p, seg, e.read(c, t.Dir, p, seg))
 }
 
 // invalid answers a packet whose receiver would discard it. Without payload it
@@ -222,6 +230,9 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	}
 	e.attach(c, d, p)
 	f := &c.Value
+	if m.Mask() != 0 && p.Mark&m.Mask() == m.Held() && !seg.Flags.Has(packet.SYN) && e.stillHeld(c) {
+		return
+	}
 	mode := e.cfg.Default.Midstream
 	if mode != MidstreamAccept && e.inGrace() {
 		mode, f.graced = MidstreamAccept, true

@@ -35,17 +35,17 @@ type flow struct {
 	told        bool // the tls event is out, or will never be
 	offloaded   bool
 	counted     bool // among the accepted
-	timing      bool // its time to decide is running
 	watched     bool // of a capture: decided or not, it is read to its end
 	graced      bool // it passes only because the time of grace is not over
 	trusted     bool // a rule has accepted it by its first packet alone
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
 
-	adoption uint16 // under which it was judged, Engine's
+	gate     gateway // whether it waits for one
+	adoption uint16  // under which it was judged, Engine's
 
-	firstByte     int64                 // since when it is running
-	before, after *conntrack.Conn[flow] // neighbours in the list of those
+	firstByte     int64                 // since when its time to decide is running; 0: it is not
+	before, after *conntrack.Conn[flow] // neighbours in the list of those where it is
 
 	via     *via.Conn // listens to what is not TLS; nil until there is something
 	search  *search   // for the texts of the policy; nil until something is said

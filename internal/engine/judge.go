@@ -16,6 +16,9 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	if would, ok := e.policy.Observed(&f.ins.judgement); ok { // a rule that only observes
 		e.observe(c, would, e.policy.Explain(would, &f.ins.facts))
 	}
+	if f.ins.judgement.Holds() {
+		e.bindHold(c)
+	}
 	switch {
 	case !d.Decided:
 		if e.claim(c) {
@@ -37,7 +40,7 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 func (e *Engine) judgeFirst(c *conntrack.Conn[flow]) {
 	e.judge(c)
 	f := &c.Value
-	f.trusted = f.phase == reading && f.ins.certain()
+	f.trusted = f.phase == reading && f.ins.certain() && !f.gate.has(atGate)
 }
 
 // circumstance decides a connection by a default action: for what no rule
@@ -93,6 +96,7 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		e.tellDrop(c, detail)
 		e.dropPins(c, false)
 		f.phase, f.watched = refused, false
+		e.endHold(c)
 	}
 }
 
@@ -136,6 +140,9 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 			e.tellTLS(c)
 		}
 	}
+	if f.gate.has(atGate) && !e.holdsNothing(c) {
+		return
+	}
 	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final && !f.ins.condemned {
 		f.sum.decision = *d
 		e.settle(f)
@@ -147,6 +154,9 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 // replaced any more, the connection is left to the kernel.
 func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	f := &c.Value
+	if f.gate.has(atGate) {
+		return e.answer(p, e.cfg.Marks.Held())
+	}
 	if f.phase == settling && f.streams[0].Settled() && f.streams[1].Settled() {
 		f.phase = decided
 		if !f.watched {

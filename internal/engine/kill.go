@@ -66,6 +66,7 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 		e.tellDrop(c, "the operator has ended it")
 		e.dropPins(c, false)
 		f.phase, f.watched = refused, false
+		e.endHold(c)
 	}
 	e.resetBoth(c)
 	e.release(f)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -46,6 +47,7 @@ type link struct {
 	lost              bool       // what passes is lost behind the engine
 	lossy             *rand.Rand // loses packets before and behind the engine
 	latest            bool       // of copies not yet read, receivers take the latest
+	released          int        // segments sent in its name by the engine, with data
 	losing            int        // so many alerts of ours are lost
 	deaf              [2]int     // so many packets of ours, but alerts, are lost on the way to an end
 	ours              int        // packets of ours, but alerts
@@ -107,15 +109,16 @@ func newLab(t testing.TB, cfg Config, p *tlsrules.Policy) *lab {
 	return l
 }
 
-// injected takes a packet of the engine's own to its receiver: an RST, or an
-// alert with the FIN.
+// injected takes a packet of the engine's own to its receiver: an RST, an alert
+// with the FIN, what has waited for a gate, or a question.
 func (l *lab) injected(ip []byte, _ uint32) error {
 	var p packet.Parsed
 	sound := packet.Decode(ip, &p) == packet.OK && p.ChecksumOK()
 	rst := p.Flags&^packet.ACK == packet.RST && len(p.Payload) == 0
 	alert := p.Flags == packet.FIN|packet.PSH|packet.ACK && len(p.Payload) == 7 && p.Payload[0] == 21
 	question := p.Flags == packet.ACK && len(p.Payload) == 0
-	if !sound || !rst && !alert && !question {
+	data := p.Flags&^packet.PSH == packet.ACK && len(p.Payload) > 0 && p.Size() <= 1280
+	if !sound || !rst && !alert && !question && !data {
 		l.t.Errorf("injected %x: neither a sound RST nor an alert nor a question", ip)
 		return nil
 	}
@@ -123,10 +126,15 @@ func (l *lab) injected(ip []byte, _ uint32) error {
 	for _, k := range l.links {
 		for d, to := range k.ends {
 			if from := k.ends[1-d]; to.addr == dst && from.addr == src {
-				if !alert {
-					k.reset(to, from, &p)
-				} else {
+				switch {
+				case data:
+					k.released++
+					k.deliver(segmentOf(&p))
+					to.owes = true
+				case alert:
 					k.alert(to, from, &p)
+				default:
+					k.reset(to, from, &p)
 				}
 				return nil
 			}
@@ -179,6 +187,10 @@ func (k *link) reset(to, from *end, p *packet.Parsed) {
 			k.deaf[d]--
 			return
 		}
+	}
+	if !p.Flags.Has(packet.RST) && p.Window != 0 { // acknowledges what its sender has got
+		to.delivered++
+		return
 	}
 	if !p.Flags.Has(packet.RST) { // RFC 9293, Section 3.10.7.4: what is old is answered
 		if int32(uint32(p.Seq)-from.nxt(to)) >= 0 {
@@ -276,11 +288,35 @@ func (k *link) raw(s segment) bool {
 	r := l.e.Packet(&p, l.now)
 	defer k.challenges()
 	if r.Verdict == nfq.Accept && l.marks.Mask() == 0 || r.Verdict == nfq.Repeat && k.repeated(p.Mark, r.Mark) {
+		if r.Payload != nil {
+			s = l.replaced(r.Payload, s)
+		}
 		k.deliver(s)
 		return true
 	}
 	l.drops++
 	return false
+}
+
+// replaced is what a verdict has made of a segment: sound, and no more than it was.
+func (l *lab) replaced(b []byte, s segment) segment {
+	var p packet.Parsed
+	if st := packet.Decode(b, &p); st != packet.OK || !p.ChecksumOK() {
+		l.t.Errorf("replaced by %x: %v, checksum right %v", b, st, p.ChecksumOK())
+		return s
+	}
+	r := segmentOf(&p)
+	if r.seq != s.seq || r.ack != s.ack || r.flags&^s.flags != 0 || !bytes.HasPrefix(s.payload, r.payload) {
+		l.t.Errorf("replaced by %+v: not a part of %+v", r, s)
+	}
+	return r
+}
+
+func segmentOf(p *packet.Parsed) segment {
+	return segment{
+		src: netip.AddrPortFrom(p.Src, p.SrcPort), dst: netip.AddrPortFrom(p.Dst, p.DstPort),
+		seq: uint32(p.Seq), ack: uint32(p.Ack), flags: p.Flags, payload: slices.Clone(p.Payload),
+	}
 }
 
 // repeated does what our rules do with the mark of a verdict.
@@ -292,7 +328,7 @@ func (k *link) repeated(had, mark uint32) bool {
 	switch ours := mark & m.Mask(); {
 	case ours == 0:
 		k.lab.t.Errorf("Repeat with a mark of 0: it would be queued for ever")
-	case m.Kind(mark) == nfq.Accepted:
+	case m.Kind(mark) == nfq.Accepted: // or held
 		k.mark = ours
 	case m.Kind(mark) == nfq.Refused:
 		k.mark = ours

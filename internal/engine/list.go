@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"time"
 
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
@@ -21,6 +22,8 @@ type Seen struct {
 	Packets, Bytes  [2]uint64 // by direction
 	Decision        tlsrules.Decision
 	Offloaded       bool
+	Held            bool          // its data waits for the gate of Decision's rule
+	Waited          time.Duration // or has waited
 	Graced          bool
 	Stood           bool // the decision is an earlier policy's: see Adopted
 	SawTLS          bool
@@ -75,6 +78,8 @@ func (f *Filter) fitsName(name string) bool {
 // observed is accepted.
 func (s *Seen) Verdict() string {
 	switch {
+	case s.Held:
+		return "hold"
 	case !s.Decision.Decided:
 		return "undecided"
 	case s.Decision.Observed:
@@ -157,5 +162,9 @@ func (e *Engine) see(c *conntrack.Conn[flow], s *Seen) {
 	}
 	if said != nil {
 		s.Said = said.Said
+	}
+	h := e.hold(c)
+	if s.Waited = h.waited(e.now); h != nil && h.began != 0 && !h.over {
+		s.Held, s.Decision = true, h.decision(f)
 	}
 }

@@ -184,6 +184,9 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		} else {
 			e.aside(c, from, piece)
 			e.learn(c, d, status)
+			if status == tlswire.Record {
+				e.reached(c, d, at.Sub(tlswire.RecordHeaderLen))
+			}
 		}
 		e.search(c, from, nil)
 		if f.rec != nil {

@@ -23,7 +23,7 @@ func (e *Engine) refuse(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 			e.resetSender(c, d, seg)
 		}
 		if (a == nil || d != a.to) && f.streams[d].Started() && !seg.Flags.Has(packet.SYN) {
-			e.reset(c, d, before, seg.Ack, seg.Flags.Has(packet.ACK))
+			e.reset(c, d, e.expects(c, d, before), seg.Ack, seg.Flags.Has(packet.ACK))
 		}
 		e.doom(c)
 	}
@@ -39,7 +39,7 @@ func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
 			if f.alert != nil && d == f.alert.to {
 				e.sendAlert(c, d, nil)
 			} else if s := e.stream(c, d); s.Started() {
-				e.reset(c, d, s.Next(), c.Acked(d.Other()), true)
+				e.reset(c, d, e.expects(c, d, s.Next()), c.Acked(d.Other()), true)
 			}
 		}
 		e.doom(c)

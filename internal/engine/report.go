@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
@@ -43,8 +44,10 @@ type Report struct {
 	Packet    uint64 // at which it was refused; the first is 1
 	AlertSent uint8  // the description of the alert it was refused with; 0: none
 	Offloaded bool
-	Graced    bool   // it passes only because the time of grace is not over
-	Session   *Began // where the session resumed began, nil if that is not known
+	Held      bool          // its data waits, or would: Decision is of the rule that has it wait
+	Waited    time.Duration // for so long its data has waited for a gate
+	Graced    bool          // it passes only because the time of grace is not over
+	Session   *Began        // where the session resumed began, nil if that is not known
 
 	// Pin is what part the connection has in a pin, nil for none.
 	Pin *PinPart

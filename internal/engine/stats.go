@@ -19,13 +19,14 @@ const (
 	DropTableFull                   // no room in the connection table
 	DropUnkept                      // out of order, and no room to keep it for reading
 	DropMPTCP                       // Multipath TCP where the policy refuses it
+	DropHeld                        // data that waits for a gate
 	DropRefused                     // of a refused connection
 	dropReasons
 )
 
 var dropNames = [dropReasons]string{
 	"malformed", "checksum", "fragment", "truncated", "invalid",
-	"table_full", "unkept", "mptcp", "refused",
+	"table_full", "unkept", "mptcp", "held", "refused",
 }
 
 // String returns the reason as the stats event names it.
@@ -69,6 +70,9 @@ type Stats struct {
 	RefusedEarlier  uint64 // SYNs answered as by a closed port, for an earlier refusal
 	RefusedPairs    uint64 // of client and server, between which that is done now
 	RefusedUnnoted  uint64 // pairs let go of early, for there were more than limits.refused
+	Held            uint64 // connections whose data has waited for a gate
+	Holding         uint64 // of those, now
+	HoldsExpired    uint64 // connections whose data has waited for too long
 	Killed          uint64 // of those, by the operator
 	PinsTaken       uint64 // by connections, from nobody or from who was silent for too long
 	PinsShared      uint64 // connections that have part in the pin of their session
@@ -123,6 +127,9 @@ func (s *Stats) Add(o *Stats) {
 	s.RefusedEarlier += o.RefusedEarlier
 	s.RefusedPairs += o.RefusedPairs
 	s.RefusedUnnoted += o.RefusedUnnoted
+	s.Held += o.Held
+	s.Holding += o.Holding
+	s.HoldsExpired += o.HoldsExpired
 	s.Killed += o.Killed
 	s.PinsTaken += o.PinsTaken
 	s.PinsShared += o.PinsShared

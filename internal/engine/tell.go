@@ -24,6 +24,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 	if d := &r.Decision; r.Packet != 0 && !d.Observed && d.Action.Kind() == tlsrules.Alert {
 		r.AlertSent = d.Action.Description()
 	}
+	r.Waited = e.hold(c).waited(e.now)
 	if f.rec != nil {
 		r.Cut, r.Partial = f.rec.cut, f.unsure()
 	}
@@ -95,13 +96,18 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		r := e.report(c)
 		r.End, r.Missing = why, lacks
 		r.Diagnosis = diagnose(c, r)
+		if h := e.hold(c); h != nil && h.began != 0 && !h.over {
+			r.Diagnosis = Diagnosis{"held", fmt.Sprintf("it has ended while its data waited for the gate of rule %q", h.rule.Name)}
+		}
 		if f.watched { // the tls event has said that
 			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
 		}
 		e.cfg.Sink.Flow(r)
 	}
 	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
+	e.resetHeld(c, why)
 	e.release(f)
+	e.forgetHold(c)
 }
 
 // partialText says what a capture lacks of a connection.

@@ -18,11 +18,10 @@ type waiting struct {
 // until a ClientHello comes has all the time there is.
 func (e *Engine) startClock(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if f.timing || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() || f.talking() {
+	if f.firstByte != 0 || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() || f.talking() {
 		return
 	}
-	f.firstByte = e.now
-	f.timing = true
+	f.firstByte = max(e.now, 1)
 	f.before = e.waiting.last
 	if f.before != nil {
 		f.before.Value.after = c
@@ -35,10 +34,10 @@ func (e *Engine) startClock(c *conntrack.Conn[flow]) {
 // stopClock takes a connection out of the list.
 func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if !f.timing {
+	if f.firstByte == 0 {
 		return
 	}
-	f.timing = false
+	f.firstByte = 0
 	if f.before != nil {
 		f.before.Value.after = f.after
 	} else {
@@ -59,7 +58,7 @@ func (e *Engine) Tick(now int64) {
 	e.begin(now)
 	e.opening.c = nil
 	for c := e.waiting.first; c != nil && c.Value.firstByte+int64(e.cfg.Limits.Decide) <= now; c = e.waiting.first {
-		if e.renew(c, conntrack.Original, nil); !c.Value.timing {
+		if e.renew(c, conntrack.Original, nil); c.Value.firstByte == 0 {
 			continue
 		}
 		e.stopClock(c)
@@ -71,6 +70,7 @@ func (e *Engine) Tick(now int64) {
 	}
 	e.alertsAgain()
 	e.resetsAgain()
+	e.lookAtGates()
 	e.refusing.expire(now)
 	e.table.Expire(now)
 	e.cfg.Pins.sweep(now, sweepEvery)

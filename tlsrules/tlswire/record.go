@@ -86,8 +86,11 @@ type Header struct {
 	Inferred bool
 }
 
+// RecordHeaderLen is what stands before a record's body.
+const RecordHeaderLen = 5
+
 const (
-	recordHeaderLen = 5
+	recordHeaderLen = RecordHeaderLen
 	maxPlaintext    = 16384        // RFC 8446, Section 5.1
 	maxCiphertext   = 16384 + 2048 // RFC 5246, Section 6.2.3
 
