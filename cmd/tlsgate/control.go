@@ -26,7 +26,7 @@ import (
 
 // newControlCommands are the commands that ask a running daemon.
 func newControlCommands() []*cobra.Command {
-	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand()}
+	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand(), newOpenCommand()}
 }
 
 // exitOf gives the exit code of what a daemon could not do.
@@ -66,7 +66,7 @@ func newConnsCommand() *cobra.Command {
 		{"port", "of the side that was called"},
 		{"sni", `server name; "*.example" for all below`},
 		{"rule", "that decided"},
-		{"verdict", "accept, drop, reset or undecided"},
+		{"verdict", "accept, drop, hold, reset or undecided"},
 		{"phase", "of TLS: start, client_hello, server_hello, handshake_done, application_data"},
 		{"state", "of TCP: SYN_SENT, ESTABLISHED, ..."},
 		{"cipher", "the suite selected, by any name"},
@@ -114,7 +114,7 @@ func printConns(ctx context.Context, out io.Writer, client *control.Client, quer
 			return fmt.Errorf("the daemon's answer %q: %w", line, err)
 		}
 		verdict := c.Verdict
-		if !c.Final && verdict != "undecided" {
+		if !c.Final && verdict != "undecided" && verdict != "hold" {
 			verdict += "?" // may change
 		}
 		if c.Offloaded {
@@ -360,6 +360,10 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, log *eve
 		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return c.Policy },
 		Policy: control.Policy{File: c.Path, SHA256: fmt.Sprintf("%x", c.Hash), Rules: c.Policy.Len()},
 	}
+	if len(workers) > 0 {
+		d.Gates = workers[0].engine.Gates()
+	}
+	d.HasRule = c.Policy.Has
 	for i, w := range workers {
 		d.Workers = append(d.Workers, control.Worker{Queue: c.Queue.Number + uint16(i), Engine: w.engine})
 	}

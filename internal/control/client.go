@@ -182,6 +182,24 @@ func (c *Client) Kill(ctx context.Context, which Which) (k Killed, err error) {
 	return k, answerOf(r, &k)
 }
 
+// Gates returns the gates of the policy.
+func (c *Client) Gates(ctx context.Context) (g Gates, err error) {
+	r, err := c.do(ctx, "GET", "/v1/gates", nil, nil)
+	if err != nil {
+		return g, err
+	}
+	return g, answerOf(r, &g)
+}
+
+// Open opens or closes a gate, or lets one connection through.
+func (c *Client) Open(ctx context.Context, o Opening) (done Opened, err error) {
+	r, err := c.do(ctx, "POST", "/v1/gates", nil, o)
+	if err != nil {
+		return done, err
+	}
+	return done, answerOf(r, &done)
+}
+
 // answerOf reads a JSON answer. A 503 that is no health is a failure.
 func answerOf(r *http.Response, v any) error {
 	defer r.Body.Close()

@@ -43,6 +43,9 @@ func appendConn(b []byte, s *engine.Seen, now int64) []byte {
 	o.truth("offloaded", c.Offloaded)
 	o.ifTrue("grace", c.Grace)
 	o.ifText("pin", c.Pin)
+	if c.Waited != 0 {
+		o.seconds("waited", c.Waited)
+	}
 	return append(o.b, '}', '\n')
 }
 

@@ -102,7 +102,7 @@ var filters = map[string]func(f *engine.Filter, v string, now int64) error{
 	"rule": func(f *engine.Filter, v string, _ int64) error { f.Rule = v; return nil },
 	"verdict": func(f *engine.Filter, v string, _ int64) error {
 		f.Verdict = v
-		return oneOf(v, tlsrules.Accept.String(), tlsrules.Drop.String(), tlsrules.Reset.String(), "undecided")
+		return oneOf(v, tlsrules.Accept.String(), tlsrules.Drop.String(), tlsrules.Reset.String(), "hold", "undecided")
 	},
 	"phase": func(f *engine.Filter, v string, _ int64) error {
 		f.Phase = v

@@ -25,6 +25,10 @@ type Daemon struct {
 	Clock   func() int64 // of the engines
 	Started int64        // by Clock
 	Policy  Policy
+	// Gates are those of the engines; nil has none. HasRule reports whether the policy
+	// has a rule of a name; nil says of none.
+	Gates   *engine.Gates
+	HasRule func(name string) bool
 	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
 	// Pins are who holds the pins of Rules' rules; nil where there are none.
 	Pins  *engine.Pins
@@ -73,7 +77,8 @@ type Conn struct {
 	Midstream     bool    `json:"midstream,omitempty"`
 	Offloaded     bool    `json:"offloaded"`
 	Grace         bool    `json:"grace,omitempty"`
-	Pin           string  `json:"pin,omitempty"` // the rule whose pin it holds
+	Pin           string  `json:"pin,omitempty"`    // the rule whose pin it holds
+	Waited        float64 `json:"waited,omitempty"` // seconds that its data has waited for a gate, so far or until it opened
 }
 
 // connOf tells what the table holds of a connection.
@@ -94,6 +99,7 @@ func brief(s *engine.Seen, now int64) Conn {
 		Verdict: s.Verdict(), Final: s.Decision.Final, Observed: s.Decision.Observed, Rule: s.Decision.Rule,
 		SNI: s.Said.ServerName, ALPN: s.Said.ALPN,
 		Midstream: s.Midstream, Offloaded: s.Offloaded, Grace: s.Graced, Pin: s.Pin,
+		Waited: seconds(int64(s.Waited)),
 	}
 	if s.Decision.Decided {
 		c.Reason, c.Stage = s.Decision.Reason.String(), s.Decision.Stage.String()

@@ -58,7 +58,8 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 	policy := pinning(t)
 	log := events.NewSilent()
 	clock := engine.Clock()
-	f.d = &Daemon{Events: log, Clock: clock, Started: clock(), Policy: Policy{"policy.toml", "abc", 0}}
+	gates := engine.NewGates(policy)
+	f.d = &Daemon{Gates: gates, HasRule: func(name string) bool { return name == "other" }, Events: log, Clock: clock, Started: clock(), Policy: Policy{"policy.toml", "abc", 0}}
 	f.d.Pins, f.d.Rules = engine.NewPins(0, [16]byte{}), func() *tlsrules.Policy { return policy }
 	f.d.Stats = func() *events.Stats {
 		s := &events.Stats{Time: clock(), Workers: n, Lost: log.Lost()}
@@ -72,7 +73,7 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 		q := &nfqtest.Queue{}
 		f.queues = append(f.queues, q)
 		e := engine.New(engine.Config{
-			Marks: marks, Offload: true, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n), Pins: f.d.Pins,
+			Marks: marks, Offload: true, Gates: gates, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n), Pins: f.d.Pins,
 			Inject: q.Inject, Refuse: func([]byte, uint32) error {
 				if f.onRefuse != nil {
 					return f.onRefuse()
@@ -125,6 +126,7 @@ func pinning(t testing.TB) *tlsrules.Policy {
 		{Name: "one", Match: to("8443-8444"), Pin: &tlsrules.Pin{}, Otherwise: tlsrules.Reset},
 		{Name: "each", Match: to("8444-8445"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeySource, tlsrules.KeyPort}}, Otherwise: tlsrules.Reset},
 		{Name: "named", Match: to("8446"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeyServerName}}, Otherwise: tlsrules.Reset},
+		{Name: "quarantine", Match: to("9443"), Action: tlsrules.Accept, HasAction: true, Otherwise: tlsrules.Reset, Hold: &tlsrules.Hold{}},
 		{Name: "plain", Match: to("8447"), Action: tlsrules.Accept, HasAction: true},
 	}, tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept})
 	if err != nil {
@@ -197,6 +199,19 @@ func (f *daemon) raw(method, path, body string) *http.Response {
 	}
 	f.t.Cleanup(func() { r.Body.Close() })
 	return r
+}
+
+// hold makes the n-th connection one whose data waits: an earlier run had it wait,
+// as its mark says.
+func (f *daemon) hold(worker, n int) {
+	f.t.Helper()
+	c := client(n)
+	b := packet.Segment{
+		Src: c.Addr(), SrcPort: c.Port(), Dst: serverEnd.Addr(), DstPort: 9443, Seq: 1000, Ack: 2000, Flags: packet.ACK, Payload: []byte("request"),
+	}
+	marks, _ := nfq.NewMarks(0xff0000)
+	f.queues[worker].Push(nfq.Packet{Payload: b.Append(nil), Mark: marks.Held()})
+	f.settle(1)
 }
 
 // offload makes the n-th connection one that is left to the kernel: an earlier

@@ -125,6 +125,7 @@ func TestOpenAPI(t *testing.T) {
 		"Connection": Conn{}, "Health": Health{}, "Losses": Losses{}, "Problem": Problem{}, "Policy": Policy{},
 		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Failure": Failure{},
 		"Pin": Pin{}, "WhichPin": WhichPin{}, "Pinned": Pinned{}, "Unpinned": Unpinned{},
+		"Gate": Gate{}, "Gates": Gates{}, "Opening": Opening{}, "Opened": Opened{},
 	} {
 		if got, want := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties)), fields(v); !slices.Equal(got, want) {
 			t.Errorf("%s: fields documented %v, served %v", name, got, want)
@@ -179,6 +180,13 @@ func TestOpenAPI(t *testing.T) {
 	ask(f, "POST", "/v1/kill", kill)
 	ask(f, "POST", "/v1/kill", "x")
 	ask(f, "POST", "/v1/kill", `{"flow_id":4711}`)
+	ask(f, "GET", "/v1/gates", "")
+	ask(f, "POST", "/v1/gates", `{"rule":"quarantine"}`)
+	ask(f, "POST", "/v1/gates", `{"rule":"quarantine","close":true}`)
+	ask(f, "POST", "/v1/gates", `{"rule":"nobody's"}`)
+	ask(f, "POST", "/v1/gates", `{"close":true}`)
+	ask(f, "POST", "/v1/gates", `{"flow_id":4711}`)
+	ask(f, "POST", "/v1/gates", fmt.Sprintf(`{"flow_id":%d}`, list[1].FlowID))
 	f.onRefuse = func() error { return errors.New("passed") }
 	f.offload(10)
 	ask(f, "POST", "/v1/kill", fmt.Sprintf(`{"a":"%s","b":"%s"}`, client(10), serverEnd))
@@ -206,6 +214,7 @@ func TestOpenAPI(t *testing.T) {
 	ask(dead, "GET", "/v1/conns", "")
 	ask(dead, "GET", "/v1/health", "")
 	ask(dead, "POST", "/v1/kill", kill)
+	ask(dead, "POST", "/v1/gates", `{"rule":"quarantine"}`)
 	for range maxTails {
 		f.raw("GET", "/v1/events", "")
 	}
@@ -215,6 +224,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	ask(f, "GET", "/v1/stats", "")
 	ask(f, "GET", "/v1/pins", "")
+	ask(f, "GET", "/v1/gates", "")
 	for path, operations := range d.Paths {
 		for method, o := range operations {
 			for status := range o.Responses {

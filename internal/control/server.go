@@ -54,6 +54,8 @@ var routes = []route{
 	{"GET", "/v1/pins", (*Server).pins},
 	{"POST", "/v1/pins", (*Server).pin},
 	{"DELETE", "/v1/pins", (*Server).unpin},
+	{"GET", "/v1/gates", (*Server).gates},
+	{"POST", "/v1/gates", (*Server).open},
 }
 
 // Serve answers for a daemon until Close. The listener is the server's from now on.

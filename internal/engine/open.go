@@ -9,6 +9,9 @@ import (
 // ErrWaitsForNothing: no rule has the connection's data wait, or none any more.
 var ErrWaitsForNothing = errors.New("engine: the connection waits for nothing")
 
+// Gates returns the gates that the engine goes by, for whoever opens them.
+func (e *Engine) Gates() *Gates { return e.cfg.Gates }
+
 // Open lets one connection go, named as in Kill, whatever becomes of the gates. It
 // returns the connection as it was before.
 func (e *Engine) Open(ctx context.Context, id uint64, a, b netip.AddrPort) (before Seen, err error) {

@@ -93,7 +93,8 @@ type ours struct {
 	Records      *recordsPart `json:"records,omitempty"`
 	Alerts       []alert      `json:"alerts,omitempty"`
 	Midstream    bool         `json:"midstream,omitempty"`
-	Cut          bool         `json:"cut,omitempty"` // a capture lacks bytes of it
+	Cut          bool         `json:"cut,omitempty"`    // a capture lacks bytes of it
+	Waited       float64      `json:"waited,omitempty"` // seconds, for a gate
 	Offloaded    bool         `json:"offloaded"`
 	Diagnosis    *diagnosis   `json:"diagnosis,omitempty"`
 	Pin          *pinPart     `json:"pin,omitempty"`
@@ -208,6 +209,10 @@ func gate(r *engine.Report) *ours {
 		o.Verdict = d.Action.Name()
 		o.Stage = d.Stage.String()
 	}
+	if r.Held {
+		o.Verdict = "hold"
+	}
+	o.Waited = float64(r.Waited/time.Millisecond) / 1000
 	if r.Packet != 0 {
 		o.Reason, o.Detail, o.Packet = d.Reason.String(), r.Detail, r.Packet
 	}

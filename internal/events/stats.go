@@ -79,6 +79,7 @@ func statsEvent(s *Stats) *event {
 				"alerts": e.Alerts, "alerts_too_late": e.AlertsTooLate, "resets_once": e.ResetsOnce, "refused_earlier": e.RefusedEarlier,
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
+				"held": e.Held, "holding": e.Holding, "holds_expired": e.HoldsExpired,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
 			},
 			Pins: map[string]uint64{
