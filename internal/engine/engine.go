@@ -37,6 +37,8 @@ type Engine struct {
 	doomed    doomed        // refused connections whose ends may not know
 	held      map[*conntrack.Conn[flow]]*hold
 	holding   atGates  // of those whose data waits
+	sending   behind   // of those let go, whose receivers may not have it
+	shut      gate     // of no rule, and closed
 	holds     []*hold  // given back
 	copies    [][]byte // the same
 	refusing  earlier  // between whom connections are refused

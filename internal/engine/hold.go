@@ -28,14 +28,16 @@ type hold struct {
 	under    *tlsrules.Policy // that index is of
 	index    int              // of the rule
 	rule     *tlsrules.Rule
-	began    int64 // when its first data began to wait; 0: none does yet
-	since    int64 // the same, for the gate at hand
-	until    int64 // when that was over
-	over     bool  // nothing waits any more
-	byHand   bool  // for it was let go itself, not the gate opened
-	refused  bool  // the connection is
-	observed bool  // it is only told what would wait
-	listed   bool
+	began    int64   // when its first data began to wait; 0: none does yet
+	since    int64   // the same, for the gate at hand
+	until    int64   // when that was over
+	over     bool    // nothing waits any more
+	byHand   bool    // for it was let go itself, not the gate opened
+	refused  bool    // the connection is
+	observed bool    // it is only told what would wait
+	in       *behind // the list that it is in, by before and after
+	due      int64   // when what it has waited for is sent again
+	tries    uint8
 
 	has, acks [2]bool
 	at        [2]seqnum.Value
@@ -286,12 +288,12 @@ func (e *Engine) pieces(c *conntrack.Conn[flow], d conntrack.Direction, seg *pac
 }
 
 // sendFirst gives a receiver what it has waited for first. With its acknowledgement
-// the sender goes on.
-func (e *Engine) sendFirst(c *conntrack.Conn[flow], d conntrack.Direction) {
+// the sender goes on. It reports whether there was something to be sent.
+func (e *Engine) sendFirst(c *conntrack.Conn[flow], d conntrack.Direction) (sent bool) {
 	f := &c.Value
 	h := e.hold(c)
 	if len(h.first[d]) == 0 || e.cfg.Inject == nil || f.ins == nil || h.at[d].Less(c.Acked(d)) {
-		return
+		return false
 	}
 	g := e.bare(c, d, packet.ACK|packet.PSH, h.at[d], c.Acked(d.Other()))
 	g.Window, g.Payload = h.window[d], h.first[d]
@@ -300,6 +302,7 @@ func (e *Engine) sendFirst(c *conntrack.Conn[flow], d conntrack.Direction) {
 	}
 	e.scratch = g.Append(e.scratch[:0])
 	e.send(e.scratch, f.devices[d.Other()])
+	return true
 }
 
 // expects is the number that d's receiver expects, where next is what was read.

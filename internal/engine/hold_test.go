@@ -111,6 +111,8 @@ func (k *link) holds(what string, turns []turn) {
 // whole checks that both ends have everything.
 func (k *link) whole(what string, turns []turn) {
 	k.lab.t.Helper()
+	k.lab.now += second
+	k.lab.e.Tick(k.lab.now)
 	for d, want := range streams(turns) {
 		if got := k.ends[1-d].got; !bytes.Equal(got, want) {
 			k.lab.t.Errorf("%s: %d bytes of %d came in direction %d", what, len(got), len(want), d)
@@ -447,6 +449,40 @@ func TestHoldPatience(t *testing.T) {
 	other.whole("the later one", turns)
 	if l.e.budget.Used() != 0 || l.e.counts.Holding != 0 {
 		t.Errorf("%d bytes, %d wait", l.e.budget.Used(), l.e.counts.Holding)
+	}
+}
+
+// TestHoldLost: what is sent when the gate opens is sent again until it is there, a
+// few times.
+func TestHoldLost(t *testing.T) {
+	for _, losing := range []int{1, 4, 1000} {
+		l, k, turns := heldLink(t, tlsrules.Hold{})
+		edge := edges(turns)[0]
+		k.losing = losing
+		l.open("quarantine")
+		for range 30 {
+			l.now += second / 10
+			l.e.Tick(l.now)
+			k.challenges()
+		}
+		if came := len(k.ends[1].got) > edge; came != (losing < sendTries) || k.released != min(losing+1, sendTries) {
+			t.Errorf("%d lost: came %v, sent %d times", losing, came, k.released)
+		}
+		if l.e.budget.Used() != 0 && losing < sendTries || l.e.sending.first != nil {
+			t.Errorf("%d lost: %d bytes kept", losing, l.e.budget.Used())
+		}
+		k.finish(turns)
+		k.whole("in the end", turns)
+	}
+	// A connection that ends takes it along.
+	l, k, _ := heldLink(t, tlsrules.Hold{})
+	k.losing = 1000
+	l.open("quarantine")
+	l.e.Close(l.now)
+	l.now += second
+	l.e.Tick(l.now)
+	if k.released != 1 || l.e.budget.Used() != 0 {
+		t.Errorf("sent %d times, %d bytes kept", k.released, l.e.budget.Used())
 	}
 }
 

@@ -25,21 +25,9 @@ const (
 	maxCopies = 256 // spare ones
 )
 
-func (e *Engine) list(h *hold) {
-	if h.listed {
-		return
-	}
-	q := e.holding[h.gate]
-	if q == nil {
-		if e.holding == nil {
-			e.holding = atGates{}
-		}
-		q = &behind{}
-		e.holding[h.gate] = q
-	}
-	h.listed = true
-	h.gate.waiting.Add(1)
-	e.counts.Holding++
+// push puts a connection at the end.
+func (q *behind) push(h *hold) {
+	h.in = q
 	h.before = q.last
 	if q.last != nil {
 		q.last.after = h
@@ -49,14 +37,12 @@ func (e *Engine) list(h *hold) {
 	q.last = h
 }
 
-func (e *Engine) unlist(h *hold) {
-	if !h.listed {
+// leave takes a connection out of the list that it is in, if it is in one.
+func (h *hold) leave() {
+	q := h.in
+	if q == nil {
 		return
 	}
-	q := e.holding[h.gate]
-	h.listed = false
-	h.gate.waiting.Add(-1)
-	e.counts.Holding--
 	if h.before != nil {
 		h.before.after = h.after
 	} else {
@@ -67,7 +53,33 @@ func (e *Engine) unlist(h *hold) {
 	} else {
 		q.last = h.before
 	}
-	h.before, h.after = nil, nil
+	h.in, h.before, h.after = nil, nil, nil
+}
+
+// list has a connection wait for its gate, unlist no more.
+func (e *Engine) list(h *hold) {
+	if h.in != nil {
+		return
+	}
+	q := e.holding[h.gate]
+	if q == nil {
+		if e.holding == nil {
+			e.holding = atGates{}
+		}
+		q = &behind{}
+		e.holding[h.gate] = q
+	}
+	q.push(h)
+	h.gate.waiting.Add(1)
+	e.counts.Holding++
+}
+
+func (e *Engine) unlist(h *hold) {
+	if h.in != nil && h.in != &e.sending {
+		h.gate.waiting.Add(-1)
+		e.counts.Holding--
+	}
+	h.leave()
 }
 
 // gated lets a connection go whose gate has opened, before its next packet is
@@ -101,19 +113,16 @@ func (e *Engine) opened(c *conntrack.Conn[flow]) {
 func (e *Engine) letPass(c *conntrack.Conn[flow]) {
 	f := &c.Value
 	h := e.hold(c)
-	if h.listed {
+	if h.in != nil {
 		h.gate.passed.Add(1)
 	}
 	h.end(e.now)
 	e.unlist(h)
 	if h.began != 0 && !h.observed {
 		e.table.Keep(c, false)
-		for d := conntrack.Original; d <= conntrack.Reply; d++ {
-			e.sendFirst(c, d)
-		}
 		f.gate |= flowed
 	}
-	e.giveCopies(h)
+	e.sendBoth(h)
 	if f.phase == reading {
 		e.advance(c)
 	}
@@ -176,6 +185,36 @@ func (e *Engine) giveCopies(h *hold) {
 		if len(e.copies) < maxCopies {
 			e.copies = append(e.copies, b[:0])
 		}
+	}
+}
+
+const (
+	// What was waited for and is not acknowledged is sent again: its sender would
+	// do that too, but may take minutes.
+	sendEvery = int64(300 * time.Millisecond)
+	sendTries = 5
+)
+
+// sendBoth gives both receivers what they have waited for first, as far as they do
+// not have it.
+func (e *Engine) sendBoth(h *hold) {
+	sent := false
+	for d := conntrack.Original; d <= conntrack.Reply; d++ {
+		sent = e.sendFirst(h.conn, d) || sent
+	}
+	if h.tries++; !sent || h.tries >= sendTries {
+		e.giveCopies(h)
+		return
+	}
+	h.due = e.now + sendEvery
+	e.sending.push(h)
+}
+
+// sendAgain sends again what was not acknowledged.
+func (e *Engine) sendAgain() {
+	for h := e.sending.first; h != nil && h.due <= e.now; h = e.sending.first {
+		h.leave()
+		e.sendBoth(h)
 	}
 }
 

@@ -48,7 +48,7 @@ type link struct {
 	lossy             *rand.Rand // loses packets before and behind the engine
 	latest            bool       // of copies not yet read, receivers take the latest
 	released          int        // segments sent in its name by the engine, with data
-	losing            int        // so many alerts of ours are lost
+	losing            int        // so many alerts, or segments with data, of ours are lost
 	deaf              [2]int     // so many packets of ours, but alerts, are lost on the way to an end
 	ours              int        // packets of ours, but alerts
 	alerts            [][]byte   // sent in its name, whole packets
@@ -129,6 +129,10 @@ func (l *lab) injected(ip []byte, _ uint32) error {
 				switch {
 				case data:
 					k.released++
+					if k.losing > 0 {
+						k.losing--
+						return nil
+					}
 					k.deliver(segmentOf(&p))
 					to.owes = true
 				case alert:

@@ -71,6 +71,7 @@ func (e *Engine) Tick(now int64) {
 	e.alertsAgain()
 	e.resetsAgain()
 	e.lookAtGates()
+	e.sendAgain()
 	e.refusing.expire(now)
 	e.table.Expire(now)
 	e.cfg.Pins.sweep(now, sweepEvery)
