@@ -68,13 +68,14 @@ const (
 	BadState           // not possible at this point of the connection
 	SynData            // data on a SYN for ports in use: the SYN comes again without
 	NoEntry            // an RST that belongs to no connection
+	Astray             // it does not come from where its sender is
 	reasons
 )
 
 // Reasons is how many there are.
 const Reasons = int(reasons)
 
-var reasonNames = [reasons]string{"", "bad_flags", "bad_ack", "no_ack", "out_of_window", "bad_reset", "bad_state", "syn_data", "no_entry"}
+var reasonNames = [reasons]string{"", "bad_flags", "bad_ack", "no_ack", "out_of_window", "bad_reset", "bad_state", "syn_data", "no_entry", "astray"}
 
 // String returns the reason as a label.
 func (r Reason) String() string { return reasonNames[r] }

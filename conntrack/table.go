@@ -45,17 +45,18 @@ type Stats struct {
 // then the oldest that is thought to be over, then an established one that has
 // been silent for a while. If a short look finds none, the new one is refused.
 type Table[V any] struct {
-	cfg   Config
-	limit Timeouts
-	ended func(*Conn[V], End)
-	conns map[key]*Conn[V]
-	last  *Conn[V]    // of the latest packet: the next is often its neighbour
-	slabs [][]Conn[V] // all memory of entries; it stays where it is
-	free  []*Conn[V]
-	queue [ranks]list[V]
-	wheel wheel[V]
-	ids   uint64
-	stats Stats
+	cfg    Config
+	limit  Timeouts
+	ended  func(*Conn[V], End)
+	astray func(*Conn[V], Direction) bool
+	conns  map[key]*Conn[V]
+	last   *Conn[V]    // of the latest packet: the next is often its neighbour
+	slabs  [][]Conn[V] // all memory of entries; it stays where it is
+	free   []*Conn[V]
+	queue  [ranks]list[V]
+	wheel  wheel[V]
+	ids    uint64
+	stats  Stats
 }
 
 // rank is how easily a connection is given up; the first ones go first.
@@ -106,6 +107,11 @@ func (t *Table[V]) SetBounds(connections, halfOpen int) {
 	}
 	t.cfg.Connections, t.cfg.HalfOpen = connections, halfOpen
 }
+
+// Suspect has the table ask f of each packet of a known connection, before it
+// believes anything that it says, whether it is not from the sender of its
+// direction but only says so.
+func (t *Table[V]) Suspect(f func(*Conn[V], Direction) bool) { t.astray = f }
 
 // Len returns the number of entries.
 func (t *Table[V]) Len() int { return len(t.conns) }

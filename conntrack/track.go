@@ -27,6 +27,8 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	switch {
 	case bad != NoReason:
 		r.Why = bad
+	case t.astray != nil && t.astray(c, r.Dir):
+		r.Why = Astray
 	case p.Flags.Has(packet.RST):
 		r.Why = t.reset(c, r.Dir, p)
 	case p.Flags&synBits == packet.SYN:

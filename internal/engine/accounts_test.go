@@ -204,7 +204,7 @@ func TestNoAllocs(t *testing.T) {
 			for _, b := range s {
 				setPort(b, port)
 				now += 1000
-				if e.Packet(&nfq.Packet{Payload: b, InDev: 1, OutDev: 2}, now).Verdict == nfq.Drop {
+				if e.Packet(&nfq.Packet{Payload: b, InDev: inside(b), OutDev: 3 - inside(b)}, now).Verdict == nfq.Drop {
 					dropped++
 				}
 			}

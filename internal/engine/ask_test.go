@@ -41,7 +41,7 @@ func (r *running) push(t testing.TB, packets [][]byte, port uint16) {
 	t.Helper()
 	for _, b := range packets {
 		setPort(b, port)
-		r.q.Push(nfq.Packet{Payload: b, InDev: 1, OutDev: 2})
+		r.q.Push(nfq.Packet{Payload: b, InDev: inside(b), OutDev: 3 - inside(b)})
 	}
 	for n, until := 0, time.Now().Add(10*time.Second); n < len(packets); n += len(r.q.Verdicts()) {
 		if time.Now().After(until) {

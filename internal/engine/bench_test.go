@@ -32,7 +32,7 @@ func BenchmarkHandshakeMix(b *testing.B) {
 					over = false
 					setPort(s[step], 1024+(port+i)%60000)
 					now += 1000
-					if e.Packet(&nfq.Packet{Payload: s[step], InDev: 1, OutDev: 2, Mark: foreign}, now).Verdict != nfq.Repeat {
+					if e.Packet(&nfq.Packet{Payload: s[step], InDev: inside(s[step]), OutDev: 3 - inside(s[step]), Mark: foreign}, now).Verdict != nfq.Repeat {
 						b.Fatal("dropped")
 					}
 					packets++
@@ -78,7 +78,7 @@ func BenchmarkCertificates(b *testing.B) {
 				for _, raw := range packets {
 					setPort(raw, 1024+port%60000)
 					now += 1000
-					if e.Packet(&nfq.Packet{Payload: raw, InDev: 1, OutDev: 2, Mark: foreign}, now).Verdict != nfq.Repeat {
+					if e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw), Mark: foreign}, now).Verdict != nfq.Repeat {
 						b.Fatal("dropped")
 					}
 				}

@@ -619,7 +619,7 @@ func TestPinAllocs(t *testing.T) {
 	k.says(original)
 	s := k.segment(original, len(k.ends[1].got), nil, packet.ACK)
 	k.buf = s.append(k.buf[:0])
-	p := &nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: 1, OutDev: 2}
+	p := &nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: inside(k.buf), OutDev: 3 - inside(k.buf)}
 	if n := testing.AllocsPerRun(100, func() { l.now++; l.e.Packet(p, l.now) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -50,6 +50,7 @@ type Engine struct {
 	shared   published
 	mail     mailbox
 	now      int64
+	in       uint32 // interface of the packet at hand
 	began    int64  // when the first packet or tick came, 0 before
 	adoption uint16 // of how many policies after the first this is, modulo
 	again    again
@@ -80,6 +81,9 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		FirstID:     cfg.FirstID,
 		StepID:      cfg.StepID,
 	}, e.ended)
+	if !cfg.Recorded {
+		e.table.Suspect(e.astray)
+	}
 	return e
 }
 
@@ -92,7 +96,7 @@ type Result struct {
 
 // Packet answers one packet. Its bytes are not kept after the return.
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
-	e.now = now
+	e.now, e.in = now, p.InDev
 	e.begin(now)
 	e.opening.c = nil
 	e.counts.Packets++
@@ -196,7 +200,7 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 	if t.Conn != nil && t.Conn.Value.phase == decided && t.Why != conntrack.SynData {
 		return e.passOn(t.Conn, p)
 	}
-	if len(seg.Payload) > 0 || seg.Flags.Has(packet.URG) || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck ||
+	if len(seg.Payload) > 0 || seg.Flags.Has(packet.URG) || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck || t.Why == conntrack.Astray ||
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}

@@ -65,7 +65,7 @@ func FuzzPackets(f *testing.F) {
 				now += int64(ops[2]) * second
 				e.Tick(now)
 			}
-			q := nfq.Packet{Payload: b, Mark: foreign | uint32(ops[1]&3)<<22, InDev: 1, OutDev: 2}
+			q := nfq.Packet{Payload: b, Mark: foreign | uint32(ops[1]&3)<<22, InDev: inside(b), OutDev: 3 - inside(b)}
 			r := e.Packet(&q, now)
 			ours := r.Mark & cfg.Marks.Mask()
 			if r.Verdict != nfq.Drop && (r.Verdict != nfq.Repeat || ours == 0 || r.Mark&^cfg.Marks.Mask() != foreign) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -274,10 +275,7 @@ func (k *link) raw(s segment) bool {
 		}
 		k.lost = k.lossy.IntN(8) == 0
 	}
-	p := nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: 1, OutDev: 2, Mark: foreign | k.mark}
-	if s.src == k.ends[1].addr {
-		p.InDev, p.OutDev = 2, 1
-	}
+	p := nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: inside(k.buf), OutDev: 3 - inside(k.buf), Mark: foreign | k.mark}
 	if l.marks.Mask() != 0 && !k.unkernelled && s.flags&(packet.SYN|packet.FIN|packet.RST) == 0 &&
 		k.mark == l.marks.Accepted(l.e.cfg.Generation) {
 		k.offloaded++
@@ -423,3 +421,16 @@ func (k *link) close() {
 }
 
 func (k *link) closed() bool { return k.ends[0].closed && k.ends[1].closed }
+
+// inside is the interface that a packet of the lab comes in by: 1 where the client
+// is, 2 where the server is, which has the lower port.
+func inside(ip []byte) uint32 {
+	at := 40
+	if ip[0]>>4 == 4 {
+		at = int(ip[0]&15) * 4
+	}
+	if len(ip) >= at+4 && binary.BigEndian.Uint16(ip[at:]) < binary.BigEndian.Uint16(ip[at+2:]) {
+		return 2
+	}
+	return 1
+}

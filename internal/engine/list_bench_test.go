@@ -38,7 +38,7 @@ func (q *paced) Recv(batch []nfq.Packet, timeout time.Duration) (int, error) {
 	}
 	b := q.packets[q.n%len(q.packets)]
 	q.n++
-	batch[0] = nfq.Packet{Payload: b, InDev: 1, OutDev: 2}
+	batch[0] = nfq.Packet{Payload: b, InDev: inside(b), OutDev: 3 - inside(b)}
 	return 1, nil
 }
 

@@ -109,7 +109,7 @@ func TestMPTCP(t *testing.T) {
 			s.ack = 0
 			s.options = []byte{2, 4, 5, 180, 30, 4, 1, 1}
 			raw := s.append(nil)
-			r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: 1, OutDev: 2}, l.now)
+			r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw)}, l.now)
 			if (r.Verdict == nfq.Drop) != (m == MPTCPRefuse) || k.ends[0].closed != (m == MPTCPRefuse) {
 				t.Errorf("%d: verdict %v, client closed %v", m, r.Verdict, k.ends[0].closed)
 			}
