@@ -27,6 +27,7 @@ const (
 	ReasonPinTaken     // another connection or session has it
 	ReasonHoldExpired  // application data has waited for long enough
 	ReasonLimitPins
+	ReasonForgotten // its entry is gone, and it was not read to its end
 
 	reasonRequire // and the key
 )
@@ -55,6 +56,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonPinTaken:           "pin.taken",
 		ReasonHoldExpired:        "hold.expired",
 		ReasonLimitPins:          "limit.pins",
+		ReasonForgotten:          "forgotten",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()

@@ -36,12 +36,13 @@ type Engine struct {
 	unread    unread        // alerts that may have been lost
 	doomed    doomed        // refused connections whose ends may not know
 	held      map[*conntrack.Conn[flow]]*hold
-	holding   atGates  // of those whose data waits
-	sending   behind   // of those let go, whose receivers may not have it
-	shut      gate     // of no rule, and closed
-	holds     []*hold  // given back
-	copies    [][]byte // the same
-	refusing  earlier  // between whom connections are refused
+	holding   atGates   // of those whose data waits
+	sending   behind    // of those let go, whose receivers may not have it
+	shut      gate      // of no rule, and closed
+	holds     []*hold   // given back
+	copies    [][]byte  // the same
+	refusing  earlier   // between whom connections are refused
+	forgotten forgotten // connections that left the table unread
 	// pins are the parts that connections have in pins, holders those that have a
 	// part in one holder.
 	pins     map[*conntrack.Conn[flow]]*pin
@@ -81,6 +82,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		FirstID:     cfg.FirstID,
 		StepID:      cfg.StepID,
 	}, e.ended)
+	e.forgotten.limit = cfg.Limits.Connections
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
 	}
@@ -238,6 +240,12 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	f := &c.Value
 	if m.Mask() != 0 && p.Mark&m.Mask() == m.Held() && !seg.Flags.Has(packet.SYN) && e.stillHeld(c) {
 		return
+	}
+	if !seg.Flags.Has(packet.SYN) && e.forgotten.has(c, e.now) {
+		e.counts.Forgotten++
+		if e.ambiguous(c, tlsrules.ReasonForgotten, forgottenText) {
+			return
+		}
 	}
 	mode := e.cfg.Default.Midstream
 	if mode != MidstreamAccept && e.inGrace() {

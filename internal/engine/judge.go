@@ -206,6 +206,7 @@ func (e *Engine) drop(why DropReason) Result {
 // ambiguous decides a connection whose bytes two receivers could read in two
 // ways, and reports whether it is refused.
 func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, detail string) bool {
+	e.counts.Ambiguous++
 	e.circumstance(c, e.cfg.Default.Ambiguous, reason, detail)
 	return c.Value.phase == refused
 }

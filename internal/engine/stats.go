@@ -62,6 +62,8 @@ type Stats struct {
 	InjectFailed    uint64
 	Bugs            uint64 // packets dropped because judging them panicked
 	Unread          uint64 // connections accepted because bytes of them passed unseen
+	Ambiguous       uint64 // connections that receivers could read in two ways, refused or not
+	Forgotten       uint64 // of those, that spoke when their entry was gone
 	Accepted        uint64 // connections
 	Refused         uint64 // connections
 	Alerts          uint64 // of those, with an alert
@@ -119,6 +121,8 @@ func (s *Stats) Add(o *Stats) {
 	s.InjectFailed += o.InjectFailed
 	s.Bugs += o.Bugs
 	s.Unread += o.Unread
+	s.Ambiguous += o.Ambiguous
+	s.Forgotten += o.Forgotten
 	s.Accepted += o.Accepted
 	s.Refused += o.Refused
 	s.Alerts += o.Alerts

@@ -104,6 +104,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		}
 		e.cfg.Sink.Flow(r)
 	}
+	if f.losesSight(c, why) && !e.cfg.Recorded {
+		e.forgotten.note(c, e.now)
+	}
 	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
 	e.resetHeld(c, why)
 	e.release(f)

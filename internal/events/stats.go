@@ -81,6 +81,7 @@ func statsEvent(s *Stats) *event {
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
 				"held": e.Held, "holding": e.Holding, "holds_expired": e.HoldsExpired,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
+				"ambiguous": e.Ambiguous, "forgotten": e.Forgotten,
 			},
 			Pins: map[string]uint64{
 				"held": e.Pins, "taken": e.PinsTaken, "shared": e.PinsShared, "refused": e.PinsRefused,

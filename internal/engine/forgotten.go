@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"time"
+
+	"tlsgate/conntrack"
+)
+
+// forgotten knows connections that left the table before they were read to their
+// end: silent for too long, or to make room. What comes of one later looks like
+// the middle of something that began before us, but its server may have bytes that
+// we never saw, and lack others that we did. It is a Bloom filter of two ages, so
+// that nobody can have one forgotten by having others noted; a connection that it
+// takes for another is only ever one that began unseen. The zero forgotten knows
+// nothing, and holds no memory until there is something to know.
+type forgotten struct {
+	limit int // connections of the table
+	seed  maphash.Seed
+	bits  [2][]uint64 // this age's, and those of the one before
+	ends  int64       // when this age does
+}
+
+const (
+	// forgottenAge is how long a connection is known at least: no server waits
+	// longer for a hello.
+	forgottenAge = int64(12 * time.Hour)
+	// forgottenBits are for each connection of the table, forgottenHashes for each
+	// that is noted.
+	forgottenBits   = 16
+	forgottenHashes = 4
+)
+
+const forgottenText = "it was seen before, and not read to its end: what its server has of it is not known"
+
+// losesSight reports whether what comes of a connection could not be read any more
+// once its entry is gone, while the server may wait for it. One that both ends have
+// closed is over, and who is in a dialogue before TLS goes on with it.
+func (f *flow) losesSight(c *conntrack.Conn[flow], why conntrack.End) bool {
+	if why != conntrack.EndExpired && why != conntrack.EndEvicted || f.phase != reading && f.phase != settling {
+		return false
+	}
+	switch c.State() {
+	case conntrack.SynSent, conntrack.SynSent2, conntrack.TimeWait:
+		return false
+	}
+	return !f.talking()
+}
+
+// note remembers a connection.
+func (x *forgotten) note(c *conntrack.Conn[flow], now int64) {
+	x.age(now)
+	if x.bits[0] == nil {
+		if x.bits[1] == nil {
+			x.seed = maphash.MakeSeed()
+		}
+		x.bits[0] = make([]uint64, max(x.limit*forgottenBits/64, 1))
+	}
+	for _, at := range x.places(c) {
+		x.bits[0][at/64] |= 1 << (at % 64)
+	}
+}
+
+// has reports whether a connection was noted, in this age or in the one before.
+func (x *forgotten) has(c *conntrack.Conn[flow], now int64) bool {
+	x.age(now)
+	if x.bits[0] == nil && x.bits[1] == nil {
+		return false
+	}
+	places := x.places(c)
+	for _, bits := range x.bits {
+		all := bits != nil
+		for _, at := range places {
+			all = all && bits[at/64]&(1<<(at%64)) != 0
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+// places are the bits of a connection, whoever of the two is taken for the client.
+func (x *forgotten) places(c *conntrack.Conn[flow]) (at [forgottenHashes]uint64) {
+	ends := [2]netip.AddrPort{c.Addr(conntrack.Original), c.Addr(conntrack.Reply)}
+	if ends[1].Compare(ends[0]) < 0 {
+		ends[0], ends[1] = ends[1], ends[0]
+	}
+	h := maphash.Comparable(x.seed, ends)
+	size := uint64(max(x.limit*forgottenBits/64, 1)) * 64
+	for i := range at {
+		at[i] = (h + uint64(i)*(h>>32|1)) % size
+	}
+	return at
+}
+
+// age begins another age when its time has come.
+func (x *forgotten) age(now int64) {
+	switch {
+	case now < x.ends:
+		return
+	case now-x.ends < forgottenAge:
+		x.bits[0], x.bits[1] = nil, x.bits[0]
+	default:
+		x.bits = [2][]uint64{}
+	}
+	x.ends = now + forgottenAge
+}

@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"tlsgate/conntrack/packet"
+	"tlsgate/tlsrules"
+)
+
+// TestForgotten: what speaks when its entry is gone is refused, unless it was
+// decided, was over, or has not been silent for so long that nobody waits for it.
+func TestForgotten(t *testing.T) {
+	_, evil := hellos(t)
+	turns := recording(t, "tls13")
+	reset := func(k *link) { k.decoy(k.segment(original, 0, nil, packet.RST)) }
+	for name, tt := range map[string]struct {
+		before  func(k *link)
+		silence time.Duration
+		refused bool
+	}{
+		"opened and reset":           {func(k *link) { k.open(); reset(k) }, 2 * time.Minute, true},
+		"reset, for half a day":      {func(k *link) { k.open(); reset(k) }, 12 * time.Hour, true},
+		"reset, for more than a day": {func(k *link) { k.open(); reset(k) }, 25 * time.Hour, false},
+		"not answered":               {func(k *link) { k.syn() }, 3 * time.Minute, false},
+		"answered":                   {func(k *link) { k.syn(); k.synAck() }, 2 * time.Minute, true},
+		"closed":                     {func(k *link) { k.open(); k.close() }, 3 * time.Minute, false},
+		"decided": {func(k *link) {
+			k.play(turns, strategies["mss"])
+			k.ends[0].got, k.ends[1].got = nil, nil
+			k.mark = 0
+		}, 6 * 24 * time.Hour, false},
+		"another's entry": {func(k *link) { o := k.lab.link4(); o.open(); reset(o) }, 2 * time.Minute, false},
+	} {
+		for _, d := range []bool{false, true} {
+			l := newLab(t, config(), blocked("api.evil.example"))
+			k := l.link4()
+			tt.before(k)
+			for step := range int64(100) {
+				l.e.Tick(l.now + (step+1)*int64(tt.silence)/100)
+			}
+			l.now += int64(tt.silence) + second
+			l.sink.drop = nil
+			if d {
+				k.ack(reply) // the server's may come first
+			}
+			passed := k.data(original, 0, append([]byte("text"), evil...))
+			was := len(l.sink.drop) == 1 && l.sink.drop[0].Decision.Reason == tlsrules.ReasonForgotten
+			if was != tt.refused || passed == tt.refused {
+				t.Errorf("%s: forgotten %v, passed %v, drop events %+v", name, was, passed, l.sink.drop)
+			}
+			if (l.e.counts.Forgotten == 1) != tt.refused {
+				t.Errorf("%s: %d counted", name, l.e.counts.Forgotten)
+			}
+		}
+	}
+}
+
+// TestForgottenBounded: however many are noted, memory stays, and nobody makes
+// one forgotten by them.
+func TestForgottenBounded(t *testing.T) {
+	cfg := config()
+	cfg.Limits.Connections = 64
+	l := newLab(t, cfg, blocked("api.evil.example"))
+	first := l.link4()
+	first.open()
+	for range 20 {
+		l.now += 11 * second
+		for range 64 {
+			l.link4().open()
+		}
+	}
+	if n := len(l.e.forgotten.bits[0]); n != 64*forgottenBits/64 || l.e.forgotten.bits[1] != nil {
+		t.Errorf("%d words of this age, %d of the one before", n, len(l.e.forgotten.bits[1]))
+	}
+	l.now += 11 * second
+	if first.data(original, 0, []byte("text")) || l.e.counts.Forgotten != 1 {
+		t.Errorf("the first one is not known any more")
+	}
+}
