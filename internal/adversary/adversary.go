@@ -46,6 +46,9 @@ type Trick struct {
 	// Ambiguous: the server might take it in two ways, or take what we cannot
 	// read, so that a permitted hello is refused too.
 	Ambiguous bool
+	// Unseen: the beginning is not seen, so that midstream = "inspect" refuses what
+	// rules require.
+	Unseen bool
 	// Model and Wire, if set, say why it is played only there.
 	Model, Wire string
 }

@@ -34,6 +34,12 @@ func TestTricks(t *testing.T) {
 						for _, family := range []string{"198.18.1.2 198.18.2.2", "2001:db8:1::2 2001:db8:2::2"} {
 							for _, stake := range trick.Stakes() {
 								what := fmt.Sprintf("%s, %s, midstream %d, %s, %s", title, stack.Name, midstream, family, stake)
+								if stake == StakeNone && trick.Unseen && midstream == engine.MidstreamInspect {
+									continue
+								}
+								if t.Failed() {
+									return // one is enough
+								}
 								play(t, what, &trick, policy, stack, midstream, family, stake)
 							}
 						}

@@ -42,7 +42,7 @@ func (s Stake) String() string {
 // Hello is a ClientHello of TLS 1.3, to be changed.
 type Hello struct {
 	Name    string
-	ID      byte // the session id's, 32 times: servers echo it
+	ID      byte // the last of the session id, which servers echo
 	Suites  []uint16
 	Version uint16
 	Random  byte
@@ -107,7 +107,7 @@ func (h Hello) Message() []byte {
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		b.AddUint16(h.Version)
 		b.AddBytes(bytes.Repeat([]byte{h.Random}, 32))
-		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(bytes.Repeat([]byte{h.ID}, 32)) })
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(append(bytes.Repeat([]byte{0x55}, 31), h.ID)) })
 		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
 			for _, s := range h.Suites {
 				b.AddUint16(s)
@@ -176,7 +176,7 @@ func inRecords(message []byte, size int, between []byte) (out []byte) {
 
 // Answer is a ServerHello that came, or a HelloRetryRequest.
 type Answer struct {
-	ID    byte // of the session, its first byte
+	ID    byte // the last of the session's
 	Suite uint16
 	Retry bool
 }
@@ -204,8 +204,8 @@ func answers(b []byte) (list []Answer) {
 		}
 		if m := messages[:n]; m[0] == typeServerHello && n >= 4+2+32+1 && n >= 39+int(m[38])+2 {
 			a := Answer{Retry: bytes.HasPrefix(m[6:], retryRandom), Suite: binary.BigEndian.Uint16(m[39+int(m[38]):])}
-			if m[38] > 0 {
-				a.ID = m[39]
+			if n := int(m[38]); n > 0 {
+				a.ID = m[38+n]
 			}
 			list = append(list, a)
 		}

@@ -26,7 +26,6 @@ type Model struct {
 	queue  [][]byte // for the client
 	depth  int
 	sink   reasons
-	seen   int // fragments and the like: what a kernel would do with them is not modelled
 }
 
 const (
@@ -134,8 +133,9 @@ func (m *Model) Recv(time.Duration) []byte {
 
 // Pass lets time pass, for the engine and for the server's timers.
 func (m *Model) Pass(d time.Duration) {
+	step := int64(max(100*time.Millisecond, d/200))
 	for end := m.now + int64(d); m.now < end; {
-		m.now = min(end, m.now+int64(100*time.Millisecond))
+		m.now = min(end, m.now+step)
 		m.engine.Tick(m.now)
 	}
 	m.Server.again()
@@ -147,7 +147,7 @@ func (m *Model) Restart() {
 	m.engine = engine.New(m.cfg, m.policy)
 }
 
-// Crowd has n other connections come, from other clients.
+// Crowd has n other connections come, from other clients, and fall silent.
 func (m *Model) Crowd(n int) {
 	for i := range n {
 		c := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 40000)
@@ -161,13 +161,17 @@ func (m *Model) Crowd(n int) {
 			m.engine.Packet(&nfq.Packet{Payload: g.Packet(), Hook: nfq.Forward, InDev: clientLink, OutDev: serverLink}, m.now)
 		}
 	}
+	m.Pass(11 * time.Second)
 }
 
 // Reasons are those of the connections that were refused.
 func (m *Model) Reasons() []string { return m.sink }
 
-// Left reports whether a connection is left to the kernel.
-func (m *Model) Left() bool { return m.mark == m.cfg.Marks.Accepted(generation) }
+// Left reports whether a connection is left to the kernel that no hello was
+// answered in.
+func (m *Model) Left() bool {
+	return m.mark == m.cfg.Marks.Accepted(generation) && m.Server.flights == 0
+}
 
 // reasons is the sink.
 type reasons []string

@@ -280,3 +280,10 @@ func (p *Peer) Won(names []string) string {
 	}
 	return ""
 }
+
+// twin is the hello without what is forbidden, and as long.
+func (p *Peer) twin() []byte {
+	h := p.Spec
+	h.Name, h.Suites, h.ID = Permitted, []uint16{aes128}, idInnocent
+	return h.Record()
+}

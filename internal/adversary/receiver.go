@@ -67,7 +67,7 @@ type receiver struct {
 	una      uint32
 	names    []string // that its program has seen
 	began    int      // connections
-	resets   int
+	flights  int      // answers
 }
 
 type receiverState uint8
@@ -134,7 +134,6 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	case t.Flags.Has(packet.RST):
 		if seq == r.next || r.RFC793 && ahead >= 0 && ahead < receiverWindow {
 			r.state = closed
-			r.resets++
 		}
 		return
 	case t.Flags.Has(packet.SYN):
@@ -177,6 +176,11 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if len(t.Payload) > 0 {
 		r.text(seq, t)
 	}
+	if t.Flags.Has(packet.FIN) && seq+uint32(len(t.Payload)) == r.next { // it closes too
+		r.next++
+		r.segment(r.sent(), packet.FIN|packet.ACK, nil)
+		r.state = closed
+	}
 }
 
 func (r *receiver) challenge() { r.segment(r.sent(), packet.ACK, nil) }
@@ -205,6 +209,7 @@ func (r *receiver) text(seq uint32, t *packet.Parsed) {
 	}
 	if r.next != before && len(r.reply) == 0 {
 		if r.reply = r.program(); len(r.reply) > 0 {
+			r.flights++
 			r.say()
 			return
 		}

@@ -1,11 +1,8 @@
 package adversary
 
 func handshakes() []Trick { return nil }
-func decoys() []Trick     { return nil }
-func teardowns() []Trick  { return nil }
 func urgents() []Trick    { return nil }
 func subflows() []Trick   { return nil }
-func overlaps() []Trick   { return nil }
 func records() []Trick    { return nil }
 func hellos() []Trick     { return nil }
 func middles() []Trick    { return nil }
