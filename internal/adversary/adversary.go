@@ -43,8 +43,8 @@ type Trick struct {
 	// Honest: RFC 9293 and 8446 allow it, or the server discards what they do not.
 	// A permitted hello in this shape is answered.
 	Honest bool
-	// Ambiguous: the server might take it in two ways, or take what we cannot
-	// read, so that a permitted hello is refused too.
+	// Ambiguous: the server might take it in two ways. It is refused, and counted, as
+	// ambiguous, and so would a permitted hello be.
 	Ambiguous bool
 	// Unseen: the beginning is not seen, so that midstream = "inspect" refuses what
 	// rules require.

@@ -78,7 +78,7 @@ func (m *Model) arrive(ip []byte, in uint32) {
 	}
 	if out == clientLink {
 		m.queue = append(m.queue, ip)
-	} else if hops(ip) >= behind {
+	} else if hops(ip) >= behind && !badOptions(ip) {
 		m.Server.receive(ip)
 	}
 }
@@ -158,10 +158,20 @@ func (m *Model) Crowd(n int) {
 			{From: c, To: s, Seq: 2, Ack: 2, Flags: packet.ACK, Window: 0xffff},
 		} {
 			m.now++
-			m.engine.Packet(&nfq.Packet{Payload: g.Packet(), Hook: nfq.Forward, InDev: clientLink, OutDev: serverLink}, m.now)
+			in := uint32(clientLink)
+			if g.From == s {
+				in = serverLink
+			}
+			m.engine.Packet(&nfq.Packet{Payload: g.Packet(), Hook: nfq.Forward, InDev: in, OutDev: clientLink + serverLink - in}, m.now)
 		}
 	}
 	m.Pass(11 * time.Second)
+}
+
+// Stats are the engine's counters.
+func (m *Model) Stats() engine.Stats {
+	m.engine.Tick(m.now)
+	return m.engine.Stats()
 }
 
 // Reasons are those of the connections that were refused.
@@ -204,6 +214,15 @@ func forward(ip []byte) {
 	ip[8]--
 	ip[10], ip[11] = 0, 0
 	binary.BigEndian.PutUint16(ip[10:], ^sum(0, head))
+}
+
+// badOptions reports what a host discards for its IP options: IPv4's broken, or
+// IPv6's unknown where that is to be said (RFC 8200, Section 4.2).
+func badOptions(ip []byte) bool {
+	if ip[0]>>4 == 4 {
+		return ip[0]&15 > 5 && ip[20] == 0x82 && ip[21] > 11
+	}
+	return ip[6] == 60 && ip[42]&0xc0 == 0xc0
 }
 
 // badHeader reports what ip_input.c:ip_rcv_core discards before any rule sees it.

@@ -159,6 +159,7 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if t.Flags.Has(packet.ACK) {
 		if r.state == received && uint32(t.Ack) == r.iss+1 {
 			r.state = established
+			r.read() // what came with the SYN
 		}
 		if int32(uint32(t.Ack)-r.una) > 0 {
 			r.una = uint32(t.Ack)
@@ -204,17 +205,22 @@ func (r *receiver) text(seq uint32, t *packet.Parsed) {
 		}
 		r.next++
 	}
-	if r.state != established {
-		return
+	if r.state == established && (r.next == before || !r.read()) {
+		r.segment(r.sent(), packet.ACK, nil)
 	}
-	if r.next != before && len(r.reply) == 0 {
-		if r.reply = r.program(); len(r.reply) > 0 {
-			r.flights++
-			r.say()
-			return
-		}
+}
+
+// read gives the stream to the program, and reports whether it has an answer.
+func (r *receiver) read() bool {
+	if len(r.stream) == 0 || len(r.reply) > 0 {
+		return false
 	}
-	r.segment(r.sent(), packet.ACK, nil)
+	if r.reply = r.program(); len(r.reply) == 0 {
+		return false
+	}
+	r.flights++
+	r.say()
+	return true
 }
 
 // say sends what the client has not acknowledged.

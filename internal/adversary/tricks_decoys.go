@@ -163,7 +163,7 @@ func forgeries() []Trick {
 	const why = "a packet in the server's name that comes from the client's side is nobody's: it is dropped"
 	return []Trick{
 		{
-			Name: "a decoy, and the server's acknowledgement forged", Group: Decoys, Why: why,
+			Name: "a decoy, and the server's acknowledgement forged", Group: Decoys, Ambiguous: true, Why: why,
 			Play: func(p *Peer) {
 				p.open()
 				p.decoy(p.segment(0, p.Good))
@@ -172,7 +172,7 @@ func forgeries() []Trick {
 			},
 		},
 		{
-			Name: "the same with text, in pieces", Group: Decoys, Why: why,
+			Name: "the same with text, in pieces", Group: Decoys, Ambiguous: true, Why: why,
 			Play: func(p *Peer) {
 				p.open()
 				long := bytes.Repeat(text, 10)
@@ -200,7 +200,7 @@ func forgeries() []Trick {
 			},
 		},
 		{
-			Name: "a banner and a dialogue forged", Group: Decoys, Why: why,
+			Name: "a banner and a dialogue forged", Group: Decoys, Ambiguous: true, Why: why,
 			Play: func(p *Peer) {
 				p.open()
 				s := p.forged(0, packet.ACK|packet.PSH)

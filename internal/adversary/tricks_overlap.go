@@ -8,69 +8,70 @@ import (
 // copies is an order in which two copies of a hello come that differ in [from,
 // to): mine is the one at stake.
 type copies struct {
-	name string
-	play func(p *Peer, mine, other []byte, from, to int)
+	name  string
+	taken bool // the server has the other copy when the one at stake comes
+	play  func(p *Peer, mine, other []byte, from, to int)
 }
 
 func orders() []copies {
 	send := func(p *Peer, b []byte, from, to int) { p.send(p.segment(from, b[from:to])) }
 	return []copies{
-		{"the other copy first, before the beginning", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy first, before the beginning", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, max(from, 1), to)
 			send(p, mine, max(from, 1), to)
 			send(p, mine, to, len(mine))
 			send(p, mine, 0, max(from, 1))
 		}},
-		{"the other copy later, before the beginning", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy later, before the beginning", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, mine, max(from, 1), to)
 			send(p, other, max(from, 1), to)
 			send(p, mine, to, len(mine))
 			send(p, mine, 0, max(from, 1))
 		}},
-		{"the other copy larger on the left", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy larger on the left", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, mine, max(from, 1), len(mine))
 			send(p, other, max(from-1, 1), to)
 			send(p, mine, 0, max(from, 1))
 		}},
-		{"the other copy larger on the right", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy larger on the right", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, max(from, 1), min(to+3, len(mine)))
 			send(p, mine, max(from, 1), to)
 			send(p, mine, to, len(mine))
 			send(p, mine, 0, max(from, 1))
 		}},
-		{"the copy at stake covers the other one", func(p *Peer, mine, other []byte, from, to int) {
+		{"the copy at stake covers the other one", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, max(from, 2), to)
 			send(p, mine, max(from-5, 1), len(mine))
 			send(p, mine, 0, max(from-5, 1))
 		}},
-		{"the other one covers the copy at stake", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other one covers the copy at stake", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, mine, max(from, 2), to)
 			send(p, other, 1, len(mine))
 			send(p, mine, 0, max(from, 2))
 			send(p, mine, to, len(mine))
 		}},
-		{"the other copy read, its end missing", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy read, its end missing", false, func(p *Peer, mine, other []byte, from, to int) {
 			p.decoy(p.segment(0, other[:to]))
 			send(p, mine, 0, to)
 			send(p, mine, to, len(mine))
 		}},
-		{"the other copy whole, then the one at stake", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy whole, then the one at stake", true, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, 0, to)
 			send(p, mine, 0, len(mine))
 		}},
-		{"the other copy acknowledged, then the one at stake", func(p *Peer, mine, other []byte, from, to int) {
+		{"the other copy acknowledged, then the one at stake", true, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, 0, to)
 			p.settle()
 			send(p, mine, 0, len(mine))
 		}},
-		{"byte by byte, each twice", func(p *Peer, mine, other []byte, from, to int) {
+		{"byte by byte, each twice", false, func(p *Peer, mine, other []byte, from, to int) {
 			for i := len(mine) - 1; i > 0; i-- {
 				send(p, other, i, i+1)
 				send(p, mine, i, i+1)
 			}
 			send(p, mine, 0, 1)
 		}},
-		{"the gap is filled with both", func(p *Peer, mine, other []byte, from, to int) {
+		{"the gap is filled with both", false, func(p *Peer, mine, other []byte, from, to int) {
 			send(p, other, max(from, 1), to)
 			send(p, mine, 0, len(mine))
 		}},
@@ -82,7 +83,7 @@ func overlaps() (list []Trick) {
 	for _, o := range orders() {
 		for _, region := range []string{"what is forbidden", "the record's header"} {
 			list = append(list, Trick{
-				Name: fmt.Sprintf("%s: %s", region, o.name), Group: Overlaps, Why: why, Ambiguous: true,
+				Name: fmt.Sprintf("%s: %s", region, o.name), Group: Overlaps, Why: why, Ambiguous: !o.taken,
 				Play: func(p *Peer) {
 					other := p.twin()
 					if region != "what is forbidden" {

@@ -90,7 +90,7 @@ func teardowns() (list []Trick) {
 					p.decoy(s)
 					p.data(0, p.Hello)
 				}},
-			Trick{Name: e.name + ", hours of silence, and bytes that the server has already", Group: Teardown, Model: "it takes hours",
+			Trick{Name: e.name + ", hours of silence, and bytes that the server has already", Group: Teardown, Model: "it takes hours", Ambiguous: true,
 				Why: "a connection that was not read to its end is remembered when its entry goes: no bytes in front of a hello are taken for the middle of something",
 				Play: func(p *Peer) {
 					p.open()
@@ -104,7 +104,7 @@ func teardowns() (list []Trick) {
 		)
 	}
 	return append(list,
-		Trick{Name: "silence until another connection has taken its place, and bytes that the server has already", Group: Teardown,
+		Trick{Name: "silence until another connection has taken its place, and bytes that the server has already", Group: Teardown, Ambiguous: true,
 			Model: "it takes as many connections as limits allow",
 			Why:   "the same of a connection whose entry made room for another",
 			Play: func(p *Peer) {
@@ -114,7 +114,7 @@ func teardowns() (list []Trick) {
 				p.wire.(*Model).Crowd(100)
 				p.behind(p.Hello[:7])
 			}},
-		Trick{Name: "the same before the first byte, and text that never arrives", Group: Teardown,
+		Trick{Name: "the same before the first byte, and text that never arrives", Group: Teardown, Ambiguous: true,
 			Model: "it takes as many connections as limits allow",
 			Why:   "the same of a connection that had said nothing yet",
 			Play: func(p *Peer) {
@@ -124,7 +124,7 @@ func teardowns() (list []Trick) {
 				p.decoy(p.segment(-len(text), text))
 				p.data(0, p.Hello)
 			}},
-		Trick{Name: "silence until another has taken its place, then the hello", Group: Teardown,
+		Trick{Name: "silence until another has taken its place, then the hello", Group: Teardown, Ambiguous: true,
 			Model: "it takes as many connections as limits allow",
 			Why:   "the same: what its server has of it is not known",
 			Play: func(p *Peer) {
