@@ -166,6 +166,7 @@ func (e *Engine) renew(c *conntrack.Conn[flow], d conntrack.Direction, seg *pack
 		return
 	}
 	e.again.Judged++
+	e.counts.JudgedAgain++
 	if f.phase == reading && !f.assumed() {
 		e.judgeAnew(c)
 	} else {
@@ -176,9 +177,11 @@ func (e *Engine) renew(c *conntrack.Conn[flow], d conntrack.Direction, seg *pack
 	}
 	if f.sum.stood = f.sum.stood && f.phase != refused; f.sum.stood {
 		e.again.Stood++
+		e.counts.Stood++
 	}
 	if f.phase == refused {
 		e.again.Refused++
+		e.counts.RefusedAgain++
 	}
 }
 

@@ -84,6 +84,9 @@ type Stats struct {
 	PinsUnnoted     uint64 // connections for which there was no room to hold one
 	Pins            uint64 // holders now, of all engines that share the memory
 	Observed        uint64 // connections that would have been refused
+	JudgedAgain     uint64 // connections, by each policy that took another's place
+	RefusedAgain    uint64 // of those, by that policy
+	Stood           uint64 // of those, judged by what an earlier policy has found
 	Offloaded       uint64 // connections
 	TLSConnections  uint64
 	Partial         uint64 // connections, ended, of which a capture lacks bytes
@@ -143,6 +146,9 @@ func (s *Stats) Add(o *Stats) {
 	s.PinsUnnoted += o.PinsUnnoted
 	s.Pins = max(s.Pins, o.Pins)
 	s.Observed += o.Observed
+	s.JudgedAgain += o.JudgedAgain
+	s.RefusedAgain += o.RefusedAgain
+	s.Stood += o.Stood
 	s.Offloaded += o.Offloaded
 	s.TLSConnections += o.TLSConnections
 	s.Partial += o.Partial

@@ -19,6 +19,14 @@ type Stats struct {
 	Queue   nfq.Stats
 	Lost    uint64 // events
 	Process Process
+	Policy  Policy
+}
+
+// Policy is the policy in force.
+type Policy struct {
+	SHA256  string
+	Loaded  int64 // nanoseconds since the Unix epoch
+	Reloads uint64
 }
 
 // Process is what the daemon takes of its host at one moment.
@@ -44,6 +52,13 @@ type stats struct {
 	Memory  map[string]uint64 `json:"memory"`
 	Events  map[string]uint64 `json:"events"`
 	Process map[string]uint64 `json:"process"`
+	Policy  policy            `json:"policy"`
+}
+
+type policy struct {
+	SHA256  string `json:"sha256"`
+	Loaded  string `json:"loaded"`
+	Reloads uint64 `json:"reloads"`
 }
 
 func statsEvent(s *Stats) *event {
@@ -80,6 +95,7 @@ func statsEvent(s *Stats) *event {
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
 				"grace_midstream": e.GraceMidstream, "grace_resumed": e.GraceResumed,
 				"held": e.Held, "holding": e.Holding, "holds_expired": e.HoldsExpired,
+				"judged_again": e.JudgedAgain, "refused_again": e.RefusedAgain, "stood": e.Stood,
 				"evicted": e.Evicted, "table_full": e.TableFull, "unread": e.Unread,
 				"ambiguous": e.Ambiguous, "forgotten": e.Forgotten,
 			},
@@ -89,6 +105,7 @@ func statsEvent(s *Stats) *event {
 			},
 			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
 			Events: map[string]uint64{"lost": s.Lost},
+			Policy: policy{s.Policy.SHA256, timestamp(s.Policy.Loaded), s.Policy.Reloads},
 			Process: map[string]uint64{
 				"goroutines": s.Process.Goroutines, "heap_bytes": s.Process.HeapBytes,
 				"heap_live_bytes": s.Process.LiveBytes, "rss_bytes": s.Process.RSSBytes, "fds": s.Process.FDs,
