@@ -21,6 +21,7 @@ var fixed = []struct {
 	{"queue.backend", func(c *Config) string { return strconv.Quote(c.Queue.Backend) }},
 	{"intercept.mark", func(c *Config) string { return fmt.Sprintf("%#x", c.Intercept.Mark) }},
 	{"limits.sessions", func(c *Config) string { return strconv.Itoa(c.Limits.Sessions) }},
+	{"limits.pins", func(c *Config) string { return strconv.Itoa(c.Limits.Pins) }},
 	{"log.events", func(c *Config) string { return strconv.Quote(c.Log.Events) }},
 	{"control.socket", func(c *Config) string { return strconv.Quote(c.Control.Socket) }},
 	{"control.group", func(c *Config) string { return strconv.Quote(c.Control.Group) }},

@@ -21,6 +21,7 @@ func TestReplaces(t *testing.T) {
 		{"[queue]\nbackend = \"go-nfqueue\"\n", `runs with "batch", and the file wants "go-nfqueue"`},
 		{"[intercept]\nmark = \"0xff000000\"\n", `2: intercept.mark: cannot change`},
 		{"[limits]\nsessions = 99\n", `2: limits.sessions: cannot change`},
+		{"[limits]\npins = 99\n", `2: limits.pins: cannot change`},
 		{"[log]\nevents = \"/tmp/x\"\n", `2: log.events: cannot change`},
 		{"[control]\nsocket = \"/tmp/x\"\n", `2: control.socket: cannot change`},
 		{"[control]\ngroup = \"users\"\n", `2: control.group: cannot change`},

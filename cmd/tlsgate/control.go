@@ -26,7 +26,7 @@ import (
 
 // newControlCommands are the commands that ask a running daemon.
 func newControlCommands() []*cobra.Command {
-	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand(), newOpenCommand()}
+	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand(), newOpenCommand(), newReloadCommand()}
 }
 
 // exitOf gives the exit code of what a daemon could not do.
@@ -220,6 +220,7 @@ func printStats(out io.Writer, line []byte) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	dec := json.NewDecoder(strings.NewReader(string(e.Stats)))
 	group, key := "", ""
+	value := false // comes next
 	for {
 		token, err := dec.Token()
 		if err == io.EOF {
@@ -228,6 +229,8 @@ func printStats(out io.Writer, line []byte) error {
 		if err != nil {
 			return fmt.Errorf("the daemon's answer: %w", err)
 		}
+		was := value
+		value = false
 		switch v := token.(type) {
 		case json.Delim:
 			if v == '{' {
@@ -236,6 +239,11 @@ func printStats(out io.Writer, line []byte) error {
 				group = ""
 			}
 		case string:
+			if was {
+				fmt.Fprintf(w, "%s\t%s\n", key, v)
+				continue
+			}
+			value = true
 			key = strings.TrimPrefix(group+"."+v, ".")
 			if group == "" {
 				key = v
@@ -291,7 +299,7 @@ func printHealth(out io.Writer, h *control.Health, asJSON bool) error {
 	}
 	fmt.Fprintf(&b, "%s up, %d of %d workers answer, %d packets and %d events lost since the start\n",
 		short(float64(h.Uptime)), answer, len(h.Workers), h.Packets.Total, h.Events.Total)
-	fmt.Fprintf(&b, "policy %s, %s, sha256 %s\n", h.Policy.File, count(h.Policy.Rules, "rule"), h.Policy.SHA256)
+	fmt.Fprintf(&b, "policy %s, %s, sha256 %s, in force since %s\n", h.Policy.File, count(h.Policy.Rules, "rule"), h.Policy.SHA256, h.Policy.Loaded)
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -345,7 +353,7 @@ func whichConnection(args []string) (which control.Which, err error) {
 }
 
 // openControl makes the control socket of a daemon; close is never nil.
-func openControl(c *config.Config, workers []*worker, kept *remembered, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
+func openControl(c *config.Config, workers []*worker, kept *remembered, reloads *reloader, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
 	if c.Control.Socket == "none" {
 		return func() error { return nil }, nil
 	}
@@ -355,15 +363,14 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, log *eve
 	}
 	d := &control.Daemon{
 		Events: log, Clock: clock, Started: start,
-		Stats: func() *events.Stats { return statsOf(workers, log, clock(), start) },
+		Stats: func() *events.Stats { return statsOf(workers, reloads, log, clock(), start) },
 		State: kept.keeper.Trouble,
-		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return c.Policy },
-		Policy: control.Policy{File: c.Path, SHA256: fmt.Sprintf("%x", c.Hash), Rules: c.Policy.Len()},
+		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
+		Policy: reloads.policy, Reload: reloads.reload,
 	}
 	if len(workers) > 0 {
 		d.Gates = workers[0].engine.Gates()
 	}
-	d.HasRule = c.Policy.Has
 	for i, w := range workers {
 		d.Workers = append(d.Workers, control.Worker{Queue: c.Queue.Number + uint16(i), Engine: w.engine})
 	}

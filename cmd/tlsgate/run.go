@@ -36,16 +36,19 @@ func newRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if eventsPath != "" {
-				c.Log.Events = eventsPath
+			adjust := func(c *config.Config) {
+				if eventsPath != "" {
+					c.Log.Events = eventsPath
+				}
+				if socket != "" {
+					c.Control.Socket, c.Control.Asked = socket, true
+				}
+				if stateFile != "" {
+					c.State.File, c.State.Asked = stateFile, true
+				}
 			}
-			if socket != "" {
-				c.Control.Socket, c.Control.Asked = socket, true
-			}
-			if stateFile != "" {
-				c.State.File, c.State.Asked = stateFile, true
-			}
-			return runDaemon(cmd.Context(), c, installRules, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			adjust(c)
+			return runDaemon(cmd.Context(), c, installRules, adjust, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "policy file (required)")
@@ -80,7 +83,15 @@ func (w *worker) queueStats() nfq.Stats {
 
 // runDaemon serves until ctx ends. Queues are open before rules send packets
 // to them, and rules are gone before queues close.
-func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout, stderr io.Writer) (err error) {
+func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust func(*config.Config), stdout, stderr io.Writer) (err error) {
+	// From here on SIGHUP asks for the policy file to be read again.
+	hangup := make(chan os.Signal, 1)
+	signal.Reset(syscall.SIGHUP)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+
 	// A reader of standard output that went away costs events, not the daemon.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
@@ -105,8 +116,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 	failed := make(chan error, len(workers))
 	clock := engine.Clock()
 	start := clock()
+	reloads := newReloader(c, workers, kept.pins, installRules, adjust, clock, stderr)
 	if err = kept.open(c, clock, stderr); err == nil {
-		closeControl, err = openControl(c, workers, kept, log, clock, start)
+		closeControl, err = openControl(c, workers, kept, reloads, log, clock, start)
 		if err != nil && !c.Control.Asked {
 			fmt.Fprintf(stderr, "tlsgate: warning: %v: running without a control socket\n", err)
 			err = nil
@@ -133,7 +145,7 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 		}
 		running.Wait()
 		err = errors.Join(err, kept.close(), reportBugs(workers))
-		log.Stats(statsOf(workers, log, clock(), start))
+		log.Stats(statsOf(workers, reloads, log, clock(), start))
 	}()
 
 	if installRules {
@@ -154,12 +166,15 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, stdout,
 		defer func() { err = errors.Join(err, remove()) }()
 	}
 	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
-	return serve(ctx, c, workers, log, clock, start, failed)
+	running.Go(func() { reloads.onHangup(ctx, hangup, terminals(), end) })
+	defer end()
+	defer reloads.close() // before rules are taken away
+	return serve(ctx, workers, reloads, log, clock, start, failed)
 }
 
 // serve writes stats until the daemon is told to end or a worker fails.
-func serve(ctx context.Context, c *config.Config, workers []*worker, log *events.Log, clock func() int64, start int64, failed <-chan error) error {
-	every := time.NewTicker(c.Log.Stats)
+func serve(ctx context.Context, workers []*worker, reloads *reloader, log *events.Log, clock func() int64, start int64, failed <-chan error) error {
+	every := time.NewTicker(reloads.config().Log.Stats)
 	defer every.Stop()
 	for {
 		select {
@@ -167,8 +182,10 @@ func serve(ctx context.Context, c *config.Config, workers []*worker, log *events
 			return nil
 		case err := <-failed:
 			return err
+		case <-reloads.changed:
+			every.Reset(reloads.config().Log.Stats)
 		case <-every.C:
-			log.Stats(statsOf(workers, log, clock(), start))
+			log.Stats(statsOf(workers, reloads, log, clock(), start))
 		}
 	}
 }
@@ -377,9 +394,10 @@ func engineConfig(c *config.Config, n int) engine.Config {
 }
 
 // statsOf sums the counters of all workers.
-func statsOf(workers []*worker, log *events.Log, now, start int64) *events.Stats {
+func statsOf(workers []*worker, reloads *reloader, log *events.Log, now, start int64) *events.Stats {
 	s := &events.Stats{
 		Time: now, Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost(), Process: processOf(),
+		Policy: reloads.told(),
 	}
 	for _, w := range workers {
 		e, q := w.engine.Stats(), w.queueStats()

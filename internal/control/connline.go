@@ -46,6 +46,7 @@ func appendConn(b []byte, s *engine.Seen, now int64) []byte {
 	if c.Waited != 0 {
 		o.seconds("waited", c.Waited)
 	}
+	o.ifTrue("stood", c.Stood)
 	return append(o.b, '}', '\n')
 }
 

@@ -8,6 +8,7 @@
 package control
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
@@ -24,11 +25,9 @@ type Daemon struct {
 	Events  *events.Log
 	Clock   func() int64 // of the engines
 	Started int64        // by Clock
-	Policy  Policy
-	// Gates are those of the engines; nil has none. HasRule reports whether the policy
-	// has a rule of a name; nil says of none.
-	Gates   *engine.Gates
-	HasRule func(name string) bool
+	Policy  func() Policy
+	Reload  func(context.Context) (*Reloaded, error)
+	Gates   *engine.Gates // of the engines; nil has none
 	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
 	// Pins are who holds the pins of Rules' rules; nil where there are none.
 	Pins  *engine.Pins
@@ -46,6 +45,8 @@ type Policy struct {
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`
 	Rules  int    `json:"rules"`
+	// Loaded is when it came in force, as in events.
+	Loaded string `json:"loaded"`
 }
 
 // Conn is one connection of the table.
@@ -79,6 +80,7 @@ type Conn struct {
 	Grace         bool    `json:"grace,omitempty"`
 	Pin           string  `json:"pin,omitempty"`    // the rule whose pin it holds
 	Waited        float64 `json:"waited,omitempty"` // seconds that its data has waited for a gate, so far or until it opened
+	Stood         bool    `json:"stood,omitempty"`
 }
 
 // connOf tells what the table holds of a connection.
@@ -98,7 +100,7 @@ func brief(s *engine.Seen, now int64) Conn {
 		BytesToServer: s.Bytes[0], BytesToClient: s.Bytes[1],
 		Verdict: s.Verdict(), Final: s.Decision.Final, Observed: s.Decision.Observed, Rule: s.Decision.Rule,
 		SNI: s.Said.ServerName, ALPN: s.Said.ALPN,
-		Midstream: s.Midstream, Offloaded: s.Offloaded, Grace: s.Graced, Pin: s.Pin,
+		Midstream: s.Midstream, Offloaded: s.Offloaded, Grace: s.Graced, Stood: s.Stood, Pin: s.Pin,
 		Waited: seconds(int64(s.Waited)),
 	}
 	if s.Decision.Decided {

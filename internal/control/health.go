@@ -34,7 +34,7 @@ func (s *Server) answers(ctx context.Context) []answered {
 
 func (s *Server) health(w http.ResponseWriter, q *http.Request) error {
 	h := Health{
-		Problems: []Problem{}, Policy: s.d.Policy, Workers: []Answer{},
+		Problems: []Problem{}, Policy: s.d.Policy(), Workers: []Answer{},
 		Uptime: (s.d.Clock() - s.d.Started) / int64(time.Second),
 	}
 	problem := func(code, format string, args ...any) {

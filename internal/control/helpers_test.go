@@ -39,6 +39,7 @@ type daemon struct {
 	state  atomic.Value  // what is wrong with the state file, a string
 	// onRefuse, if not nil, is what carrying a refusal gives.
 	onRefuse func() error
+	onReload func() error // the same of a reload
 }
 
 const patience = 300 * time.Millisecond
@@ -59,8 +60,14 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 	log := events.NewSilent()
 	clock := engine.Clock()
 	gates := engine.NewGates(policy)
-	f.d = &Daemon{Gates: gates, HasRule: func(name string) bool { return name == "other" }, Events: log, Clock: clock, Started: clock(), Policy: Policy{"policy.toml", "abc", 0}}
+	f.d = &Daemon{Gates: gates, Events: log, Clock: clock, Started: clock(), Policy: func() Policy { return Policy{"policy.toml", "abc", 0, "2026-11-26T09:00:00.000000+0000"} }}
 	f.d.Pins, f.d.Rules = engine.NewPins(0, [16]byte{}), func() *tlsrules.Policy { return policy }
+	f.d.Reload = func(context.Context) (*Reloaded, error) {
+		if f.onReload != nil {
+			return nil, f.onReload()
+		}
+		return &Reloaded{Changed: true, Policy: f.d.Policy(), Rules: RulesFit, Warnings: []string{}, Text: "done"}, nil
+	}
 	f.d.Stats = func() *events.Stats {
 		s := &events.Stats{Time: clock(), Workers: n, Lost: log.Lost()}
 		s.Queue.KernelDropped = f.lost.Load()

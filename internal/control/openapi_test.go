@@ -126,6 +126,7 @@ func TestOpenAPI(t *testing.T) {
 		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Failure": Failure{},
 		"Pin": Pin{}, "WhichPin": WhichPin{}, "Pinned": Pinned{}, "Unpinned": Unpinned{},
 		"Gate": Gate{}, "Gates": Gates{}, "Opening": Opening{}, "Opened": Opened{},
+		"Reloaded": Reloaded{}, "Again": Again{},
 	} {
 		if got, want := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties)), fields(v); !slices.Equal(got, want) {
 			t.Errorf("%s: fields documented %v, served %v", name, got, want)
@@ -208,6 +209,11 @@ func TestOpenAPI(t *testing.T) {
 	ask(f, "DELETE", "/v1/pins?flow_id=4711", "")
 	ask(f, "DELETE", "/v1/pins?rule=plain", "")
 	ask(f, "DELETE", "/v1/pins?rule=one", "")
+	ask(f, "POST", "/v1/reload", "")
+	for _, err := range []error{&Failure{Status: 422, Text: "broken"}, &Failure{Status: 409, Text: "fixed"}, errors.New("iptables")} {
+		f.onReload = func() error { return err }
+		ask(f, "POST", "/v1/reload", "{}")
+	}
 	dead := start(t, 1, 0)
 	ask(dead, "POST", "/v1/pins", one)
 	ask(dead, "DELETE", "/v1/pins?rule=one", "")

@@ -56,6 +56,7 @@ var routes = []route{
 	{"DELETE", "/v1/pins", (*Server).unpin},
 	{"GET", "/v1/gates", (*Server).gates},
 	{"POST", "/v1/gates", (*Server).open},
+	{"POST", "/v1/reload", (*Server).reload},
 }
 
 // Serve answers for a daemon until Close. The listener is the server's from now on.

@@ -128,7 +128,7 @@ func TestKill(t *testing.T) {
 func TestHealth(t *testing.T) {
 	f := start(t, 2)
 	h, err := f.client.Health(t.Context())
-	if err != nil || !h.Healthy || len(h.Problems) != 0 || len(h.Workers) != 2 || h.Policy != f.d.Policy {
+	if err != nil || !h.Healthy || len(h.Problems) != 0 || len(h.Workers) != 2 || h.Policy != f.d.Policy() {
 		t.Errorf("%+v, %v", h, err)
 	}
 	f.lost.Add(3)
