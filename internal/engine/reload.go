@@ -407,15 +407,15 @@ func (e *Engine) renewSearch(c *conntrack.Conn[flow]) {
 	s.policy = e.policy
 }
 
-// unsearched decides a connection whose cleartext is over, and of which nobody can
-// say any more whether a text was in it.
+// unsearched judges a connection whose cleartext is over, and whose policy waits for a
+// text that may have passed before it was in force. It was not found: that is all that
+// will ever be known, and who is permitted is not to wait for more.
 func (e *Engine) unsearched(c *conntrack.Conn[flow]) {
 	f := &c.Value
 	if f.phase != reading || !f.ins.facts.ContainsOver || !f.ins.facts.Lost.Has(tlsrules.LostTexts) || f.ins.decision.Decided {
 		return
 	}
-	if d := e.policy.Decide(&f.ins.facts, &f.ins.judgement); !d.Decided && d.Stage == tlsrules.StageFirstBytes && f.ins.facts.Known.Has(d.Stage) {
-		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided,
-			fmt.Sprintf("rule %q searches for a text, and its cleartext began before this policy was in force", d.Rule))
-	}
+	f.ins.facts.Lost &^= tlsrules.LostTexts
+	f.ins.judgement = tlsrules.Judgement{}
+	e.judge(c)
 }

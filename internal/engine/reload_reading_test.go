@@ -59,19 +59,26 @@ func TestReloadTexts(t *testing.T) {
 			t.Errorf("on the seam: %q passes", texts)
 		}
 	}
-	// One of which the beginning was not searched is left undecided no longer than
-	// its cleartext lasts.
-	for _, a := range []tlsrules.Action{tlsrules.Reset, tlsrules.Accept} {
-		cfg := config()
-		cfg.Default.Undecided = a
-		l := newLab(t, cfg, policy(acceptAll, rule("old", tlsrules.Accept, "version", "1.2")))
-		k := l.link4()
-		k.play(tls12[:1], strategies["mss"])
-		l.adopt(on("amazing"))
-		l.around()
-		k.talk(k.rest(tls12), strategies["mss"])
-		if k.complete(tls12) != (a == tlsrules.Accept) {
-			t.Errorf("undecided %v: closed %v, %+v", a, k.closed(), l.sink.drop)
+	// One of which the beginning was not searched is judged by what is found in the
+	// rest, at once, and at the latest when its cleartext is over.
+	at = bytes.Index(hello, []byte("api.bank"))
+	for text, passes := range map[string]bool{"amazing": true, "api.bank": false, string(hello[:20]): true} {
+		for _, whole := range []bool{false, true} {
+			l := newLab(t, config(), policy(acceptAll, rule("old", tlsrules.Accept, "version", "1.2")))
+			k := l.link4()
+			if whole {
+				k.play(tls12[:1], strategies["mss"])
+			} else {
+				k.open()
+				k.data(original, 0, hello[:at])
+			}
+			l.adopt(on(text))
+			l.around()
+			k.talk(k.rest(tls12), strategies["mss"])
+			// It stands in the certificate too.
+			if k.complete(tls12) != passes || len(l.sink.drop) == 1 == passes {
+				t.Errorf("%q, whole hello %v: closed %v, %+v", text, whole, k.closed(), l.sink.drop)
+			}
 		}
 	}
 }
