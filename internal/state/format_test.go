@@ -48,7 +48,7 @@ func sample(t testing.TB) *State {
 			{Rule: "\u00e9 <&>", Holder: Holder{Kind: ClientRandom, ID: make([]byte, 32)}},
 			{Rule: "one", Holder: Holder{Kind: SessionID, ID: []byte{1}}},
 		},
-		Gates: []Gate{{Rule: "late", Since: 5, ByHand: true}, {Rule: "early"}},
+		Gates: []Gate{{Rule: "late", Planned: 5, Opens: 4}, {Rule: "closed"}},
 		Sessions: []engine.KnownSession{
 			{Server: v4, By: kinds("ticket"), Key: tlswire.SessionKey{1}, Origin: [16]byte{2}, Suite: 0xc02f, Version: 0x303, DHBits: 2048,
 				Chain: []*certs.Certificate{leaf, ca, leaf}, Began: engine.Began{Time: 3, Rule: "r"}, Used: 9},
@@ -136,7 +136,7 @@ func TestRefused(t *testing.T) {
 		s := `{"pin":{"rule":"a","holder":{"kind":"session","id":"` + key + `"},"since":1,"used":2}}`
 		return strings.NewReplacer(change...).Replace(s)
 	}
-	if _, err := decode(bytes.NewReader(signed(head, sess(), pin(), `{"gate":{"rule":"a","since":0}}`))); err != nil {
+	if _, err := decode(bytes.NewReader(signed(head, sess(), pin(), `{"gate":{"rule":"a"}}`))); err != nil {
 		t.Fatalf("not broken: %v", err)
 	}
 	d := der(t, "ec_p256")
@@ -146,7 +146,7 @@ func TestRefused(t *testing.T) {
 		{"null", "not one entry"},
 		{"[]", "cannot unmarshal"},
 		{sess() + "{}", "more than one object"},
-		{`{"gate":{"rule":"a","since":0},"pin":` + pin(`{"pin":`, "") + "", "not one entry"},
+		{`{"gate":{"rule":"a"},"pin":` + pin(`{"pin":`, "") + "", "not one entry"},
 		{head, "not one entry"},
 		{`{"colour":1}`, "unknown field"},
 		{sess(`"suite":1`, `"suite":1,"colour":1`), "unknown field"},
@@ -169,8 +169,9 @@ func TestRefused(t *testing.T) {
 		{sess(`"used":2`, `"used":2,"rule":"`+strings.Repeat("a", maxLine)+`"`), "longer than any"},
 		{`{"certificate":{"sha256":"` + key + key + `","der":"MAA="}}`, "not the one it is named"},
 		{fmt.Sprintf(`{"certificate":{"sha256":"%x","der":"%s"}}`, sha256.Sum256(d), "MAA="), "not the one it is named"},
-		{`{"gate":{"since":0}}`, "without a rule"},
-		{`{"gate":{"rule":"a","since":-1}}`, "its time"},
+		{`{"gate":{"opens":1}}`, "without a rule"},
+		{`{"gate":{"rule":"a","opens":-1}}`, "its times"},
+		{`{"gate":{"rule":"a","planned":-1}}`, "its times"},
 		{pin(`"rule":"a"`, `"rule":""`), "without a rule"},
 		{pin(`"used":2`, `"used":0`), "its times"},
 		{pin(`"kind":"session"`, `"kind":"colour"`), "which is nothing"},

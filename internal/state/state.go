@@ -1,6 +1,6 @@
 // Package state keeps what a daemon must not forget between two runs in one file:
 // the sessions it has seen begin, the pins that are held, and the gates that were
-// opened by hand. What is decided of a connection is not among it: that stands in
+// opened or closed by hand. What is decided of a connection is not among it: that stands in
 // the kernel's connection mark.
 //
 // The file is JSON, one object a line (format.go). It is replaced whole or not at
@@ -58,11 +58,11 @@ const (
 	SessionID    HolderKind = "session_id"    // ID: 1 to 32 bytes
 )
 
-// Gate is a gate that is open.
+// Gate is a gate that somebody has opened or closed by hand.
 type Gate struct {
-	Rule   string `json:"rule"`
-	Since  int64  `json:"since"`
-	ByHand bool   `json:"by_hand,omitempty"`
+	Rule    string `json:"rule"`
+	Planned int64  `json:"planned,omitempty"` // when its rule says that it opens; 0: never
+	Opens   int64  `json:"opens,omitempty"`   // when it opens or has opened; 0: never
 }
 
 // Bounds of what one entry may say.
@@ -117,8 +117,8 @@ func (h *Holder) check() error {
 }
 
 func (g *Gate) check() error {
-	if g.Rule == "" || g.Since < 0 {
-		return errors.New("gate: without a rule, or its time is none")
+	if g.Rule == "" || g.Planned < 0 || g.Opens < 0 {
+		return errors.New("gate: without a rule, or its times are none")
 	}
 	return checkName("gate", g.Rule)
 }
