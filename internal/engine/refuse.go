@@ -57,6 +57,9 @@ func (e *Engine) refusedAgain(c *conntrack.Conn[flow], d conntrack.Direction, p 
 			e.unread.remove(a) // it has ended the connection itself
 		}
 		e.gone(c, d)
+		if a != nil && d == a.to {
+			return e.dropRefused(c, p, seg) // some clients would forget the alert for it
+		}
 		return e.pass(p)
 	}
 	if asksForAnother(c, d, seg) {
