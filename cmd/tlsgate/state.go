@@ -40,7 +40,7 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 		Collect: func() *state.State { return r.collect(clock()) }, Warn: warn,
 	})
 	if err != nil && !c.State.Asked {
-		warn(err.Error() + ": running without, sessions are forgotten with the daemon")
+		warn(err.Error() + ": running without a state file")
 		return nil
 	}
 	if err != nil {
