@@ -220,7 +220,6 @@ func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*wor
 	if err != nil {
 		return nil, err
 	}
-	gates := engine.NewGates(c.Policy)
 	for i := range n {
 		q, err := nfq.Open(nfq.Config{
 			Number:     c.Queue.Number + uint16(i),
@@ -235,7 +234,7 @@ func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*wor
 		settings := engineConfig(c, n)
 		settings.Marks = marks
 		settings.Sessions, settings.Pins = kept.sessions, kept.pins
-		settings.Gates = gates
+		settings.Gates = kept.gates
 		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()

@@ -14,6 +14,7 @@ import (
 type remembered struct {
 	sessions *engine.Sessions
 	pins     *engine.Pins
+	gates    *engine.Gates
 	changes  state.Changes // noted by whoever changes what is written at once
 	keeper   *state.Keeper // nil: nothing outlives it
 	asked    bool
@@ -24,7 +25,7 @@ func newRemembered(c *config.Config) *remembered {
 	rand.Read(seed[:])
 	return &remembered{
 		sessions: engine.NewSessions(c.Limits.Sessions, seed), pins: engine.NewPins(c.Limits.Pins, seed),
-		changes: state.NewChanges(), asked: c.State.Asked,
+		gates: engine.NewGates(c.Policy), changes: state.NewChanges(), asked: c.State.Asked,
 	}
 }
 
@@ -48,11 +49,13 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 	}
 	r.keeper = keeper
 	r.sessions.Import(s.Sessions, clock())
+	r.gates.Import(s.KnownGates())
+	r.gates.OnChange(r.changes.Note)
 	return nil
 }
 
 func (r *remembered) collect(now int64) *state.State {
-	return &state.State{Written: now, Sessions: r.sessions.Export(now)}
+	return &state.State{Written: now, Gates: state.GatesOf(r.gates.Export()), Sessions: r.sessions.Export(now)}
 }
 
 // close writes for the last time, once the engines have ended.

@@ -458,3 +458,42 @@ func TestIntegrationStateTrouble(t *testing.T) {
 		}
 	})
 }
+
+// TestIntegrationGatesKnown: a gate that was opened by hand is open after a kill, one
+// that was closed again is closed after a stop.
+func TestIntegrationGatesKnown(t *testing.T) {
+	l := labtest.New(t, lab.Options{})
+	w, shook := greeted(t, l)
+	path := filepath.Join(t.TempDir(), "state")
+	f := startFirewall(t, l, holdPolicy, "--state", path)
+	to := netip.AddrPortFrom(l.Server.IPv4, 443)
+	change := func(args ...string) {
+		t.Helper()
+		if out, errs, code := f.ask(l, append([]string{"open"}, args...)...); code != 0 {
+			t.Fatalf("open %v: %d %s%s", args, code, out, errs)
+		}
+	}
+	change("--rule", "quarantine")
+	if !within(3*time.Second, func() bool {
+		b, _ := os.ReadFile(path)
+		return strings.Contains(string(b), `"quarantine"`)
+	}) {
+		t.Error("it is not written")
+	}
+	f.kill()
+	f = startFirewall(t, l, holdPolicy, "--state", path)
+	say, hear := request(1000, 1000)
+	c := dial(t, l, to)
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	conn := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	if _, err := io.WriteString(conn, say); err != nil {
+		t.Error(err)
+	}
+	through(t, conn, w, hear)
+	<-shook
+	change("--rule", "quarantine", "--close")
+	f.stop()
+	f = startFirewall(t, l, holdPolicy, "--state", path)
+	conn, _ = held(t, l, shook, to, tls.VersionTLS13, say)
+	conn.NetConn().Close()
+}

@@ -18,6 +18,7 @@ import (
 // hand; it opens by itself once, and stays closed when somebody closes it then.
 type Gates struct {
 	gates atomic.Pointer[map[string]*gate] // never changed, only replaced
+	note  func()                           // when somebody has opened or closed one; nil: nobody asks
 }
 
 // gate is one of them. What waits is told by the engines.
@@ -105,6 +106,10 @@ func (g *Gates) find(rule string) *gate {
 	return nil
 }
 
+// OnChange has note called when somebody has opened or closed a gate. It is called
+// before anybody does.
+func (g *Gates) OnChange(note func()) { g.note = note }
+
 // Set opens the gate of a rule at a moment, or closes it; false when the rule has
 // none. Whoever waits behind it is let go by Engine.LetGo, or with the next tick.
 func (g *Gates) Set(rule string, open bool, now int64) bool {
@@ -118,6 +123,9 @@ func (g *Gates) Set(rule string, open bool, now int64) bool {
 	}
 	x.byHand.Store(true)
 	x.opens.Store(at)
+	if g.note != nil {
+		g.note()
+	}
 	return true
 }
 
