@@ -367,6 +367,7 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, reloads 
 		State: kept.keeper.Trouble,
 		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
 		Policy: reloads.policy, Reload: reloads.reload,
+		Note: kept.changes.Note,
 	}
 	if len(workers) > 0 {
 		d.Gates = workers[0].engine.Gates()

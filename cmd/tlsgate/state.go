@@ -51,11 +51,13 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 	r.sessions.Import(s.Sessions, clock())
 	r.gates.Import(s.KnownGates())
 	r.gates.OnChange(r.changes.Note)
+	r.pins.Import(s.KnownPins(), c.Policy, clock())
+	r.pins.OnChange(r.changes.Note)
 	return nil
 }
 
 func (r *remembered) collect(now int64) *state.State {
-	return &state.State{Written: now, Gates: state.GatesOf(r.gates.Export()), Sessions: r.sessions.Export(now)}
+	return &state.State{Written: now, Pins: state.PinsOf(r.pins.Export()), Gates: state.GatesOf(r.gates.Export()), Sessions: r.sessions.Export(now)}
 }
 
 // close writes for the last time, once the engines have ended.

@@ -32,6 +32,7 @@ type Daemon struct {
 	// Pins are who holds the pins of Rules' rules; nil where there are none.
 	Pins  *engine.Pins
 	Rules func() *tlsrules.Policy
+	Note  func() // pins have been changed by hand; nil: nobody asks
 }
 
 // Worker is an engine and the queue that it answers.

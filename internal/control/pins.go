@@ -179,6 +179,7 @@ func (s *Server) pin(w http.ResponseWriter, q *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.note()
 	answer := Pinned{Pin: pinOf(&held, s.d.Clock())}
 	if answer.Moved, err = s.expel(q.Context(), moved); err != nil {
 		return err
@@ -191,6 +192,12 @@ func (s *Server) pin(w http.ResponseWriter, q *http.Request) error {
 		answer.Text += fmt.Sprintf("; %s had it before: both ends are reset", plural(answer.Moved, "connection"))
 	}
 	return reply(w, http.StatusOK, &answer)
+}
+
+func (s *Server) note() {
+	if s.d.Note != nil {
+		s.d.Note()
+	}
 }
 
 func plural(n int, what string) string {
@@ -326,6 +333,7 @@ func (s *Server) unpin(w http.ResponseWriter, q *http.Request) error {
 	if len(list) == 0 && id != 0 {
 		return &Failure{Status: http.StatusNotFound, Text: fmt.Sprintf("connection %d holds no pin", id), Help: "tlsgate pin lists who does"}
 	}
+	s.note()
 	answer := Unpinned{Released: len(list)}
 	if answer.Moved, err = s.expel(q.Context(), moved); err != nil {
 		return err

@@ -271,7 +271,6 @@ func (e *Engine) owe(c *conntrack.Conn[flow]) {
 		return
 	}
 	facts := &f.ins.facts
-	e.restored(c)
 	rules := e.policy.Bound(&f.ins.judgement)
 	if f.provisional {
 		rules = e.policy.Pinning(facts)
@@ -297,12 +296,13 @@ func (ins *inspection) foreign() bool {
 	return f.Known.Has(tlsrules.StageFirstBytes) && f.Protocol != 0 && f.Protocol != tlswire.ProtocolTLS && f.Protocol != tlswire.ProtocolSSLv2
 }
 
-// restored gives a connection the pins that it held when an earlier run ended.
-func (e *Engine) restored(c *conntrack.Conn[flow]) {
-	before := e.cfg.Pins.before.Load()
-	if before == nil || !c.Midstream {
-		return
+// restored gives a connection that began unseen the pins that it held when an
+// earlier run ended, and reports whether there were any: then it was accepted.
+func (e *Engine) restored(c *conntrack.Conn[flow]) bool {
+	if e.cfg.Pins == nil || e.cfg.Pins.before.Load() == nil {
+		return false
 	}
+	before := e.cfg.Pins.before.Load()
 	for _, h := range (*before)[ends{c.Addr(conntrack.Original), c.Addr(conntrack.Reply)}] {
 		i, r := e.policy.Named(h.group.rule)
 		if i < 0 || r.Pin == nil || h.gone() != present || e.pinOf(c, r.Name) != nil {
@@ -312,6 +312,7 @@ func (e *Engine) restored(c *conntrack.Conn[flow]) {
 		p.group, p.random, p.origin, p.resumable = h.group, h.random, h.origin, h.resumable.Load()
 		e.win(p)
 	}
+	return e.holdsPin(c) != ""
 }
 
 // underPins takes a packet of a connection that has part in pins, or asks for it. It

@@ -248,7 +248,9 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 		}
 	}
 	mode := e.cfg.Default.Midstream
-	if mode != MidstreamAccept && e.inGrace() {
+	if e.restored(c) {
+		mode = MidstreamAccept
+	} else if mode != MidstreamAccept && e.inGrace() {
 		mode, f.graced = MidstreamAccept, true
 		e.counts.GraceMidstream++
 	}

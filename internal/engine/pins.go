@@ -25,6 +25,10 @@ type Pins struct {
 	count  atomic.Int64 // of holders in the groups
 	swept  atomic.Uint32
 	before atomic.Pointer[map[ends][]*holder] // of an earlier run, by their ends
+
+	note    func() // when holders have changed; nil: nobody asks
+	changed atomic.Bool
+	noted   atomic.Int64 // when that was told last
 }
 
 // pinGroup is a group of which somebody holds the pin. It never changes.
@@ -116,6 +120,7 @@ func (p *Pins) replace(at *atomic.Pointer[[]*pinGroup], groups *[]*pinGroup, k g
 		return false
 	}
 	p.count.Add(min(more, 0))
+	p.changed.Store(true)
 	return true
 }
 

@@ -75,6 +75,7 @@ func (e *Engine) Tick(now int64) {
 	e.refusing.expire(now)
 	e.table.Expire(now)
 	e.cfg.Pins.sweep(now, sweepEvery)
+	e.cfg.Pins.tell(now)
 	e.publish()
 }
 

@@ -38,6 +38,15 @@ type Pin struct {
 	Since  int64    `json:"since"`
 	Used   int64    `json:"used"`
 	ByHand bool     `json:"by_hand,omitempty"`
+	// Random is that of the ClientHello with which it was taken, 32 bytes or none.
+	Random Hex `json:"random,omitempty"`
+	// Members are the ends of the connections of a session that live, some of them
+	// where there are many.
+	Members [][2]netip.AddrPort `json:"members,omitempty"`
+	// Client stands for the client, server and name of a session of TLS 1.3, 16 bytes.
+	TLS13     bool `json:"tls13,omitempty"`
+	Client    Hex  `json:"client,omitempty"`
+	Resumable bool `json:"resumable,omitempty"`
 }
 
 // Holder is who holds a pin, by a name that means the same in any run.
@@ -55,7 +64,7 @@ const (
 	Connection   HolderKind = "connection"    // Ends
 	Session      HolderKind = "session"       // ID: its origin, 16 bytes
 	ClientRandom HolderKind = "client_random" // ID: 32 bytes
-	SessionID    HolderKind = "session_id"    // ID: 1 to 32 bytes
+	SessionID    HolderKind = "session_id"    // ID: stands for it, 1 to 32 bytes
 )
 
 // Gate is a gate that somebody has opened or closed by hand.
@@ -70,6 +79,7 @@ const (
 	maxName   = 256 // bytes of a rule's name
 	maxValues = 32  // of a group
 	maxValue  = 1 << 10
+	maxEnds   = 256 // of a session's connections
 )
 
 func checkName(what, s string) error {
@@ -87,6 +97,9 @@ func (p *Pin) check() error {
 		if len(v) > maxValue {
 			return fmt.Errorf("pin: a value of %d bytes, the most is %d", len(v), maxValue)
 		}
+	}
+	if len(p.Members) > maxEnds || len(p.Random) != 0 && len(p.Random) != 32 || len(p.Client) != 0 && len(p.Client) != 16 {
+		return errors.New("pin: more connections than a session tells of, or a name of another length")
 	}
 	if p.Rule == "" || p.Since < 0 || p.Used < p.Since {
 		return errors.New("pin: without a rule, or its times are none")
