@@ -64,7 +64,6 @@ func newRunCommand() *cobra.Command {
 type worker struct {
 	queue  *nfq.Queue
 	engine *engine.Engine
-	pins   *engine.Pins              // of all workers
 	last   atomic.Pointer[nfq.Stats] // of a queue that was closed: the kernel forgets them
 }
 
