@@ -191,6 +191,10 @@ var broken = []struct{ text, want, hint string }{
 	{accepts + "server = { silent = true, version = \"1.2\" }", `policy.toml:3: test[1].server.version: is never sent: the server is silent`, "leave it out"},
 	{accepts + "server = { alert = \"handshake_failure\", cipher = \"AES128-SHA\" }", `policy.toml:3: test[1].server.cipher: is never sent: the server answers with a fatal alert`, "leave it out"},
 
+	{accepts + "given.pin = \"taken\"", `policy.toml:3: test[1].given.pin: no rule of the policy has a pin`, ""},
+	{accepts + "given.pin = \"held\"", `policy.toml:3: test[1].given.pin: "held" is not known`, `one of: "free", "taken", "same-session"`},
+	{accepts + "given.pim = \"taken\"", `policy.toml:3: test[1].given.pim: unknown key`, `did you mean "pin"?`},
+	{accepts + "given.pin = \"same-session\"\n" + accepting + "pin = {}", `policy.toml:3: test[1].given.pin: only a session that was seen to begin can have it`, `write server.resumed = "known"`},
 	{"[[test]]\nexpect = { verdict = \"acept\" }", `policy.toml:2: test[1].expect.verdict: "acept" is not known`, `did you mean "accept"?`},
 	{"[[test]]\nexpect = { verdict = \"continue\" }", `policy.toml:2: test[1].expect.verdict: "continue" is not known`, `one of: "drop", "accept", "reset", "alert", "refuse", "undecided"`},
 	{"[[test]]\nexpect = { reason = \"require.chiper\" }", `policy.toml:2: test[1].expect.reason: "require.chiper" is not a reason`, `did you mean "require.cipher"?`},

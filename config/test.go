@@ -22,8 +22,24 @@ type Test struct {
 	Time   time.Time // of the first packet
 	Client TestClient
 	Server TestServer
+	Given  TestGiven
 	Expect Expectation
 }
+
+// TestGiven is how it stands when the connection comes.
+type TestGiven struct{ Pin GivenPin }
+
+// GivenPin says who holds the pins of the groups to which the connection belongs.
+type GivenPin uint8
+
+const (
+	GivenPinUnsaid      GivenPin = iota // nobody, or the session that it resumes
+	GivenPinFree                        // nobody
+	GivenPinTaken                       // others, so many as there are places
+	GivenPinSameSession                 // the session that it resumes, whose connection lives
+)
+
+var givenPinNames = []string{"", "free", "taken", "same-session"}
 
 // TestClient is the side that connects.
 type TestClient struct {
@@ -114,11 +130,9 @@ const Undecided = "undecided"
 func (l *loader) tests(list []*table, c *Config) []Test {
 	tests := make([]Test, 0, len(list))
 	names := map[string]int{}
-	var rules []string
+	var rules []tlsrules.RuleInfo
 	if len(list) > 0 {
-		for _, rule := range c.Policy.Rules() {
-			rules = append(rules, rule.Name)
-		}
+		rules = c.Policy.Rules()
 	}
 	for i, t := range list {
 		tests = append(tests, l.test(t, rules))
@@ -131,8 +145,8 @@ func (l *loader) tests(list []*table, c *Config) []Test {
 	return tests
 }
 
-func (l *loader) test(t *table, rules []string) Test {
-	r := &testReader{l: l, t: t, client: t.table("client"), server: t.table("server")}
+func (l *loader) test(t *table, rules []tlsrules.RuleInfo) Test {
+	r := &testReader{rules: rules, l: l, t: t, client: t.table("client"), server: t.table("server")}
 	r.test = Test{Name: t.str("name", ""), Line: l.lines.of(t.path)}
 	if r.test.Name == "" {
 		r.test.Name = strings.NewReplacer("[", " ", "]", "").Replace(t.path)
@@ -146,14 +160,31 @@ func (l *loader) test(t *table, rules []string) Test {
 	if len(l.errs) == before { // else the one may contradict the other only for that
 		r.agree()
 	}
+	r.readGiven(t.table("given"))
 	r.readTime()
-	r.readExpect(t.table("expect"), rules)
+	r.readExpect(t.table("expect"))
 	t.finish()
 	return r.test
 }
 
+// readGiven takes how it stands when the connection comes.
+func (r *testReader) readGiven(t *table) {
+	defer t.finish()
+	r.test.Given.Pin = GivenPin(t.oneOf("pin", 0, givenPinNames))
+	if r.test.Given.Pin == GivenPinUnsaid {
+		return
+	}
+	if !slices.ContainsFunc(r.rules, func(r tlsrules.RuleInfo) bool { return r.Pin != nil }) {
+		t.fail("pin", "", "no rule of the policy has a pin")
+	}
+	if r.test.Given.Pin == GivenPinSameSession && r.test.Server.Resumed != tlsrules.ResumedKnown {
+		t.fail("pin", `write server.resumed = "known"`, "only a session that was seen to begin can have it")
+	}
+}
+
 // testReader is a test being read.
 type testReader struct {
+	rules          []tlsrules.RuleInfo
 	l              *loader
 	t              *table
 	client, server *table
@@ -180,7 +211,11 @@ func (r *testReader) readTime() {
 }
 
 // readExpect takes what is to become of the connection.
-func (r *testReader) readExpect(t *table, rules []string) {
+func (r *testReader) readExpect(t *table) {
+	var rules []string
+	for _, rule := range r.rules {
+		rules = append(rules, rule.Name)
+	}
 	e := &r.test.Expect
 	verdicts := verdicts()
 	if i := t.oneOf("verdict", -1, verdicts); i >= 0 {

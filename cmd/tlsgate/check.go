@@ -149,7 +149,11 @@ func bareOrQuoted(key string) string {
 }
 
 func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
-	fmt.Fprintf(b, "\n[[rule]] # %d: judged until %s, %s\n", r.Index+1, r.Stage, finality(r.Final, r.Always))
+	stays := ""
+	if r.Pin != nil {
+		stays = "; its connections are never left to the kernel: each packet says that the pin is in use"
+	}
+	fmt.Fprintf(b, "\n[[rule]] # %d: judged until %s, %s%s\n", r.Index+1, r.Stage, finality(r.Final, r.Always), stays)
 	for _, w := range r.Warn {
 		fmt.Fprintf(b, "# warning: %s\n", w)
 	}

@@ -8,6 +8,7 @@
 package policytest
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -97,7 +98,7 @@ func newRunner(cfg engine.Config, p *tlsrules.Policy, t *config.Test) *runner {
 	r := &runner{test: t, policy: p, seen: map[netip.AddrPort]*told{}}
 	cfg.Grace, cfg.Lossy, cfg.Recorded, cfg.Offload = 0, false, false, false
 	cfg.Sessions = engine.NewSessions(16, [16]byte{})
-	cfg.Pins = engine.NewPins(16, [16]byte{})
+	cfg.Pins = engine.NewPins(0, [16]byte{})
 	cfg.Inject = nil
 	cfg.Sink = r
 	cfg.Interface = func(i uint32) string {
@@ -126,6 +127,10 @@ func (r *runner) run() Result {
 			return result
 		}
 	}
+	if err := r.give(h.now); err != nil {
+		result.Wrong = []Difference{{"given.pin", err.Error(), "a pin of the policy's"}}
+		return result
+	}
 	h.next = [2]uint32{1000, 5000}
 	through := h.connect(talk(t, false), t.Server.Silent)
 	if t.Server.Silent && through {
@@ -152,7 +157,7 @@ func (r *runner) begin(h *host, result *Result) bool {
 	first := *r.test
 	first.Client.Alert, first.Server.Alert = tlswire.AlertMessage{}, tlswire.AlertMessage{}
 	first.Client.Sends, first.Server.Sends = nil, nil
-	h.connect(talk(&first, true), false)
+	h.connect(talk(&first, true), r.test.Given.Pin == config.GivenPinSameSession)
 	told := r.told(h.ends[original])
 	h.ends[original] = r.test.Client.From
 	if told.refusal != nil && !told.refusal.Observed {
@@ -161,6 +166,47 @@ func (r *runner) begin(h *host, result *Result) bool {
 		return false
 	}
 	return true
+}
+
+// give has others hold the pins, or nobody, as the test says.
+func (r *runner) give(now int64) error {
+	pin := r.test.Given.Pin
+	if pin != config.GivenPinFree && pin != config.GivenPinTaken {
+		return nil
+	}
+	for _, info := range r.policy.Rules() {
+		_, rule := r.policy.Named(info.Name)
+		if rule.Pin == nil {
+			continue
+		}
+		r.cfg.Pins.Release(0, rule.Name, nil)
+		group, err := engine.GroupNamed(rule, r.group(rule))
+		if err != nil {
+			return err
+		}
+		for i := 0; pin == config.GivenPinTaken && i < max(1, rule.Pin.Connections); i++ {
+			stranger := [32]byte{0: 0xff, 30: byte(i >> 8), 31: byte(i)}
+			if _, _, err := r.cfg.Pins.Reserve(rule, group, &stranger, nil, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// group is that of the test's connection.
+func (r *runner) group(rule *tlsrules.Rule) map[string]string {
+	c := &r.test.Client
+	of := map[tlsrules.Key]string{
+		tlsrules.KeySource: c.From.Addr().String(), tlsrules.KeyDestination: c.To.Addr().String(),
+		tlsrules.KeyPort: strconv.Itoa(int(c.To.Port())), tlsrules.KeyInInterface: c.InInterface,
+		tlsrules.KeyServerName: cmp.Or(c.ServerName, "none"),
+	}
+	group := map[string]string{}
+	for _, k := range rule.Pin.Per {
+		group[k.String()] = of[k]
+	}
+	return group
 }
 
 func (r *runner) told(from netip.AddrPort) *told {
