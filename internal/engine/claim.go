@@ -350,6 +350,7 @@ func (e *Engine) refuseLate(c *conntrack.Conn[flow], d conntrack.Direction, p *n
 		if at := c.Acked(d); at != seg.Seq {
 			e.reset(c, d, at, seg.Ack, true)
 		}
+		e.doom(c)
 	}
 	e.release(f)
 	return e.dropRefused(c, p, seg)

@@ -196,9 +196,6 @@ func (e *Engine) expel(p *pin) {
 	if c.Value.phase != refused {
 		return
 	}
-	for d := conntrack.Original; d <= conntrack.Reply; d++ {
-		e.resetKnown(c, d)
-		e.probe(c, d)
-	}
+	e.resetBoth(c)
 	e.release(&c.Value)
 }
