@@ -130,9 +130,9 @@ func (e *encoder) add(lines ...line) bool {
 }
 
 // encode writes a state of at most max bytes and returns how many entries it has
-// left out: those for which there was no room, and those that would be refused when
-// they are read. A session with a certificate whose encoding was too long to keep
-// is not counted: it is forgotten, as any is one day.
+// left out: those that would be refused when they are read, and pins and gates for
+// which there was no room. Sessions that find no room, and those with a certificate
+// whose encoding was too long to keep, are forgotten, as any is one day.
 func encode(to io.Writer, s *State, max int64) (left int, err error) {
 	sum := sha256.New()
 	e := &encoder{w: bufio.NewWriterSize(to, 1<<16), max: max, sum: sum}
@@ -158,9 +158,12 @@ func encode(to io.Writer, s *State, max int64) (left int, err error) {
 			continue
 		}
 		x := sessionOf(k)
-		if x.check() != nil || !e.add(append(lines, line{Session: x})...) {
+		if x.check() != nil {
 			left++
 			continue
+		}
+		if !e.add(append(lines, line{Session: x})...) {
+			break // the others were used longer ago
 		}
 		for _, l := range lines {
 			named[name{[32]byte(l.Certificate.SHA256), l.Certificate.RawPublicKey}] = true

@@ -231,9 +231,13 @@ func TestRoom(t *testing.T) {
 		if err != nil {
 			t.Fatalf("room for %d: %v", room, err)
 		}
-		there := len(got.Sessions) + len(got.Pins) + len(got.Gates)
-		if there+left != 11 || left == 0 && room < whole {
-			t.Errorf("room for %d of %d bytes: %d entries, %d left out", room, whole, there, left)
+		if pins := len(got.Pins) + len(got.Gates); pins+left != 6 || len(got.Sessions) == 5 && room < whole {
+			t.Errorf("room for %d of %d bytes: %d pins and gates, %d left out, %d sessions", room, whole, pins, left, len(got.Sessions))
+		}
+		for i := range got.Sessions {
+			if !reflect.DeepEqual(got.Sessions[i], s.Sessions[i]) {
+				t.Errorf("room for %d: session %d is %+v", room, i, got.Sessions[i])
+			}
 		}
 	}
 }
