@@ -168,10 +168,15 @@ func (t *Table[V]) Spoke(c *Conn[V], d Direction, next seqnum.Value) {
 // handshake was completed: unless one of them is heard again, it is over in as long
 // as after an RST that was seen.
 func (t *Table[V]) Abort(c *Conn[V], now int64) {
-	if !c.state.half() {
-		t.setState(c, Close)
-		c.deadline = now + int64(t.limit[Close])
+	if c.state.half() {
+		return
 	}
+	c.kept = false
+	t.setState(c, Close)
+	t.rerank(c)
+	c.deadline = now + int64(t.limit[Close])
+	t.wheel.remove(c)
+	t.wheel.file(c, c.deadline)
 }
 
 // Walk calls f with the entries at the next n places from the given one on, and
