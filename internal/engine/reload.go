@@ -101,9 +101,13 @@ func (e *Engine) walkOn(clock func() int64) {
 }
 
 // patience is for how long the engine may sleep when no packet comes.
-func (e *Engine) patience(now int64) time.Duration {
-	p := e.mail.patience(now)
-	if e.again.walks {
+func (e *Engine) patience(now int64, packets bool) time.Duration {
+	p := e.mail.patience(now, packets)
+	switch {
+	case !e.again.walks:
+	case packets:
+		p = min(p, unhurried)
+	default:
 		p = min(p, max(attentive, time.Duration(e.again.opens-now)))
 	}
 	return p

@@ -37,10 +37,10 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 	defer close(e.mail.stopped)
 	batch := make([]nfq.Packet, batchSize)
 	var nextTick int64
-	failures, now := 0, clock()
+	failures, now, packets := 0, clock(), false
 	for {
-		n, err := q.Recv(batch, e.patience(now))
-		now = clock()
+		n, err := q.Recv(batch, e.patience(now, packets))
+		now, packets = clock(), n > 0
 		for i := range batch[:n] {
 			p := &batch[i]
 			r := e.guarded(p, now)
