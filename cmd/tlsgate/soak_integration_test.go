@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ type soakClass struct {
 	name      string
 	port      uint16
 	permitted bool
-	reasons   []string // of its refusal
+	reasons   []string // of its refusal; of what is permitted, if others are in its way
 	tls12     bool     // TLS 1.2 alone, with a suite that is not allowed
 	plain     bool     // no TLS
 	ours      bool     // our own client alone
@@ -30,6 +31,7 @@ var soakClasses = []soakClass{
 	{name: "ok", port: soakPort, permitted: true},
 	{name: "ok", port: soakPort, permitted: true}, // twice as many
 	{name: "records", port: soakPort, permitted: true},
+	{name: "pinned", port: soakPort, permitted: true, reasons: []string{"pin.taken"}},
 	{name: "plain", port: tcpPort, permitted: true, plain: true, ours: true},
 	{name: "name", port: soakPort, reasons: []string{"rule"}},
 	{name: "alert", port: soakPort, reasons: []string{"rule"}},
@@ -81,6 +83,11 @@ match   = { sni = "*.records.lab.example" }
 require = { content_type = ["handshake", "change_cipher_spec", "alert", "application_data"] }
 
 [[rule]]
+name    = "pinned"
+match   = { sni = "*.pinned.lab.example" }
+pin     = { to = "connection", per = ["destination"], connections = 2 }
+
+[[rule]]
 name    = "good"
 match   = { sni = "*.lab.example", port = 443 }
 require = { cipher = "@good" }
@@ -103,6 +110,8 @@ type disturbance struct {
 var disturbances = []disturbance{
 	{name: "kill a connection", weight: 12, do: (*soak).killOne},
 	{name: "ask", weight: 6, do: (*soak).askAll},
+	{name: "move a pin", weight: 4, do: (*soak).movePin},
+	{name: "release a pin", weight: 2, do: (*soak).releasePin},
 	{name: "stall", weight: 1, do: (*soak).stall},
 	{name: "stop", weight: 3, ends: true, do: (*soak).stopDaemon},
 	{name: "kill -9", weight: 3, ends: true, do: (*soak).killDaemon},
@@ -118,6 +127,7 @@ type soak struct {
 	longest time.Duration
 	count   atomic.Int64 // transfers begun
 	ports   atomic.Int64
+	state   string         // file of what outlives a daemon
 	done    map[string]int // disturbances
 	f       *firewall
 	account soakAccount
@@ -167,6 +177,7 @@ func TestIntegrationSoak(t *testing.T) {
 	}
 	s.server = startSoakServer(t, s.l)
 	s.account.lives = []life{{}}
+	s.state = filepath.Join(t.TempDir(), "state")
 	s.start()
 	// The rules stay when the daemon goes: nothing passes without one.
 	if out, err := program(t, s.l.Gateway, "rules", "up", "-c", s.f.policy).CombinedOutput(); err != nil {
@@ -184,6 +195,7 @@ func TestIntegrationSoak(t *testing.T) {
 	s.restart(syscall.SIGTERM)
 
 	s.judge()
+	s.crowded()
 	s.compare(before, between, after)
 	t.Logf("disturbances: %v", s.done)
 }
@@ -238,7 +250,7 @@ func (s *soak) choose(restarts bool) *disturbance {
 
 // start starts a daemon, which leaves the rules alone.
 func (s *soak) start() {
-	s.f = startFirewall(s.t, s.l, soakPolicy, "--install-rules=false")
+	s.f = startFirewall(s.t, s.l, soakPolicy, "--install-rules=false", "--state", s.state)
 	s.account.lives[len(s.account.lives)-1].began = time.Now()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
@@ -43,8 +44,57 @@ func (s *soak) killOne() error {
 	}
 	s.account.killed = append(s.account.killed, moment{from, time.Now()})
 	_, err = control.Dial(s.f.socket).Kill(ctx, which)
-	if f := new(control.Failure); errors.As(err, &f) && (f.Status == 404 || f.Status == 409) {
-		return nil // it has ended, or was refused, meanwhile
+	if gone(err) {
+		return nil
+	}
+	return err
+}
+
+// gone reports whether what an operator wanted has ended, or was refused, meanwhile.
+func gone(err error) bool {
+	f := new(control.Failure)
+	return errors.As(err, &f) && (f.Status == http.StatusNotFound || f.Status == http.StatusConflict)
+}
+
+// movePin gives a pin to a connection that lives, and may have it.
+func (s *soak) movePin() error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), askTime)
+	defer cancel()
+	list, err := s.conns(ctx, url.Values{"state": {"ESTABLISHED"}, "sni": {"*.pinned.lab.example"}})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	c := list[s.rng.IntN(len(list))]
+	_, err = control.Dial(s.f.socket).Pin(ctx, control.WhichPin{FlowID: c.FlowID})
+	if gone(err) {
+		return nil
+	}
+	return err
+}
+
+// releasePin takes a pin away from whoever has it.
+func (s *soak) releasePin() error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), askTime)
+	defer cancel()
+	client := control.Dial(s.f.socket)
+	var held []control.Pin
+	err := client.Pins(ctx, "pinned", func(line []byte) error {
+		var p control.Pin
+		err := json.Unmarshal(line, &p)
+		held = append(held, p)
+		return err
+	})
+	if err != nil || len(held) == 0 {
+		return err
+	}
+	p := held[s.rng.IntN(len(held))]
+	if s.rng.IntN(2) == 0 && p.FlowID != 0 {
+		_, err = client.Unpin(ctx, p.FlowID, "", "")
+	} else {
+		_, err = client.Unpin(ctx, 0, "pinned", "")
+	}
+	if gone(err) {
+		return nil
 	}
 	return err
 }

@@ -43,6 +43,26 @@ type account struct {
 	from  netip.AddrPort
 	began time.Time
 	read  atomic.Int64 // bytes that the application read
+	first atomic.Int64 // when it read some
+	last  atomic.Int64
+}
+
+// Read reads as the application does.
+func (r *reading) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	if n > 0 {
+		now := time.Now().UnixNano()
+		r.a.first.CompareAndSwap(0, now)
+		r.a.last.Store(now)
+		r.a.read.Add(int64(n))
+	}
+	return n, err
+}
+
+// reading is a connection whose account is kept.
+type reading struct {
+	net.Conn
+	a *account
 }
 
 // startSoakServer serves until the test ends.
@@ -93,7 +113,7 @@ func (s *soakServer) serveTLS(c net.Conn) {
 	if conn.Handshake() != nil {
 		return
 	}
-	if serveSoak(bufio.NewReader(counted{conn, &a.read}), conn) == nil {
+	if serveSoak(bufio.NewReader(&reading{conn, a}), conn) == nil {
 		conn.Close()
 		io.Copy(io.Discard, c) // a client that has sent more shall not get a reset for it
 	}
@@ -101,7 +121,7 @@ func (s *soakServer) serveTLS(c net.Conn) {
 
 func (s *soakServer) servePlain(c net.Conn) {
 	a := s.account("", c)
-	serveSoak(bufio.NewReader(counted{c, &a.read}), c)
+	serveSoak(bufio.NewReader(&reading{c, a}), c)
 }
 
 func (s *soakServer) account(id string, c net.Conn) *account {
