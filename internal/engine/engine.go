@@ -73,6 +73,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		cfg.Gates = NewGates(policy)
 	}
 	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
+	e.shut.opens.Store(never)
 	e.bound()
 	e.table = conntrack.New(conntrack.Config{
 		Connections: cfg.Limits.Connections,

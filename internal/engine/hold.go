@@ -78,7 +78,15 @@ func (e *Engine) bindHold(c *conntrack.Conn[flow]) {
 	if f.gate.has(flowed) || h != nil && (h.byHand || !h.over && h.under == e.policy) {
 		return
 	}
-	i, r, g := e.closedGate(f)
+	e.renewHold(c, &f.ins.judgement)
+}
+
+// renewHold does so by what the policy in force makes of a connection, which may
+// wait for a gate of another one.
+func (e *Engine) renewHold(c *conntrack.Conn[flow], j *tlsrules.Judgement) {
+	f := &c.Value
+	h := e.hold(c)
+	i, r, g := e.closedGate(j)
 	switch {
 	case g == nil && f.gate.has(atGate):
 		e.letPass(c)
@@ -103,13 +111,17 @@ func (e *Engine) bindHold(c *conntrack.Conn[flow]) {
 	}
 }
 
-// closedGate finds the first rule bound to a connection whose gate is closed.
-func (e *Engine) closedGate(f *flow) (int, *tlsrules.Rule, *gate) {
-	for i, r := range e.policy.Bound(&f.ins.judgement) {
+// closedGate finds the first rule bound to a connection whose gate is closed. One
+// that another worker's policy has no more is.
+func (e *Engine) closedGate(j *tlsrules.Judgement) (int, *tlsrules.Rule, *gate) {
+	for i, r := range e.policy.Bound(j) {
 		if r.Hold == nil {
 			continue
 		}
-		if g := e.cfg.Gates.find(r.Name); g != nil && !g.open(e.now) {
+		switch g := e.cfg.Gates.find(r.Name); {
+		case g == nil:
+			return i, r, &e.shut
+		case !g.open(e.now):
 			return i, r, g
 		}
 	}

@@ -95,8 +95,8 @@ func (e *Engine) gated(c *conntrack.Conn[flow]) {
 func (e *Engine) opened(c *conntrack.Conn[flow]) {
 	f := &c.Value
 	h := e.hold(c)
-	if f.ins != nil && h.under == e.policy {
-		if i, r, g := e.closedGate(f); g != nil {
+	if f.phase == reading && h.under == e.policy { // so is what is judged
+		if i, r, g := e.closedGate(&f.ins.judgement); g != nil {
 			e.unlist(h)
 			h.gate, h.index, h.rule = g, i, r
 			if h.began != 0 {

@@ -16,7 +16,7 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	if would, ok := e.policy.Observed(&f.ins.judgement); ok { // a rule that only observes
 		e.observe(c, would, e.policy.Explain(would, &f.ins.facts))
 	}
-	if f.ins.judgement.Holds() {
+	if (f.ins.judgement.Holds() || f.gate.has(atGate)) && (d.Observed || !d.Decided || !d.Action.Refuses()) {
 		e.bindHold(c)
 	}
 	switch {

@@ -72,6 +72,7 @@ func (e *Engine) adopt(cfg Config, policy *tlsrules.Policy) {
 	own := &e.cfg
 	own.Default, own.Limits, own.Grace, own.Overload, own.MPTCP = cfg.Default, cfg.Limits, cfg.Grace, cfg.Overload, cfg.MPTCP
 	own.Offload, own.Generation = cfg.Offload, cfg.Generation
+	own.Gates.Adopt(policy)
 	e.bound()
 	e.table.SetBounds(cfg.Limits.Connections, cfg.Limits.HalfOpen)
 	e.policy = policy
@@ -212,6 +213,7 @@ func (e *Engine) judgeAnew(c *conntrack.Conn[flow]) {
 		e.renewPins(c, &ins.facts, &ins.judgement, d.Decided)
 	}
 	e.judge(c)
+	f.trusted = f.trusted && !f.gate.has(atGate)
 	switch {
 	case f.phase == refused:
 		if e.refuseNow(c); f.sum.decision.Action != tlsrules.Drop && !c.HasISS(conntrack.Reply) {
@@ -258,6 +260,9 @@ func (e *Engine) review(c *conntrack.Conn[flow], dir conntrack.Direction, seg *p
 	case e.circumstantial(c, was, dir, seg):
 	case d.Final:
 		e.confirm(c, d)
+	}
+	if f.gate.has(atGate) {
+		e.renewHold(c, &e.memory.judgement)
 	}
 }
 
@@ -370,6 +375,7 @@ func (e *Engine) forbid(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 	e.tellDrop(c, detail)
 	e.dropPins(c, false)
 	f.phase, f.watched = refused, false
+	e.endHold(c)
 	switch {
 	case d.Action == tlsrules.Drop:
 	case seg == nil:
