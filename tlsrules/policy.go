@@ -194,10 +194,5 @@ func (p *Policy) RefuseFor(d Decision) time.Duration {
 // Len returns the number of rules.
 func (p *Policy) Len() int { return len(p.rules) }
 
-// Has reports whether there is a rule of a name.
-func (p *Policy) Has(name string) bool {
-	return slices.ContainsFunc(p.rules, func(r rule) bool { return r.Name == name })
-}
-
 // Defaults returns what decides when no rule does.
 func (p *Policy) Defaults() Defaults { return p.defaults }

@@ -27,12 +27,12 @@ type Daemon struct {
 	Started int64        // by Clock
 	Policy  func() Policy
 	Reload  func(context.Context) (*Reloaded, error)
-	Gates   *engine.Gates // of the engines; nil has none
 	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
 	// Pins are who holds the pins of Rules' rules; nil where there are none.
 	Pins  *engine.Pins
 	Rules func() *tlsrules.Policy
-	Note  func() // pins have been changed by hand; nil: nobody asks
+	Gates *engine.Gates // those of its rules that have a hold; nil: there are none
+	Note  func()        // pins have been changed by hand; nil: nobody asks
 }
 
 // Worker is an engine and the queue that it answers.

@@ -132,7 +132,11 @@ func openingOf(body io.Reader) (o Opening, err error) {
 // noGate says why a rule's gate cannot be opened.
 func (s *Server) noGate(rule string) *Failure {
 	f := &Failure{Status: http.StatusNotFound, Text: fmt.Sprintf("the policy has no rule %q", rule), Help: "no rule of the policy has a gate"}
-	if s.d.Rules().Has(rule) {
+	if s.d.Rules == nil {
+		return f
+	}
+	if _, r := s.d.Rules().Named(rule); r != nil {
+		f.Status = http.StatusConflict
 		f.Text = fmt.Sprintf("the rule %q has no gate: it needs a hold, or action = \"hold\"", rule)
 	}
 	if s.d.Gates == nil {

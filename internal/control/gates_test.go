@@ -82,7 +82,7 @@ func TestGateRefusals(t *testing.T) {
 		text, hint string
 	}{
 		`{"rule":"nobody's"}`:                               {404, `the policy has no rule "nobody's"`, `there is a gate of "quarantine"`},
-		`{"rule":"plain"}`:                                  {404, `has no gate: it needs a hold`, `there is a gate of "quarantine"`},
+		`{"rule":"plain"}`:                                  {409, `has no gate: it needs a hold`, `there is a gate of "quarantine"`},
 		`{"rule":"quarantine","flow_id":1}`:                 {400, `name a "rule", or a connection`, ""},
 		`{"flow_id":1,"a":"192.0.2.1:1","b":"192.0.2.1:2"}`: {400, `name a "rule", or a connection`, ""},
 		`{"a":"192.0.2.1:1"}`:                               {400, `name a "rule", or a connection`, ""},

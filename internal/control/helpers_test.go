@@ -80,7 +80,7 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 		q := &nfqtest.Queue{}
 		f.queues = append(f.queues, q)
 		e := engine.New(engine.Config{
-			Marks: marks, Offload: true, Gates: gates, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n), Pins: f.d.Pins,
+			Marks: marks, Offload: true, Sink: log, FirstID: uint64(i) + 1, StepID: uint64(n), Pins: f.d.Pins, Gates: f.d.Gates,
 			Inject: q.Inject, Refuse: func([]byte, uint32) error {
 				if f.onRefuse != nil {
 					return f.onRefuse()
@@ -133,8 +133,8 @@ func pinning(t testing.TB) *tlsrules.Policy {
 		{Name: "one", Match: to("8443-8444"), Pin: &tlsrules.Pin{}, Otherwise: tlsrules.Reset},
 		{Name: "each", Match: to("8444-8445"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeySource, tlsrules.KeyPort}}, Otherwise: tlsrules.Reset},
 		{Name: "named", Match: to("8446"), Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeyServerName}}, Otherwise: tlsrules.Reset},
-		{Name: "quarantine", Match: to("9443"), Action: tlsrules.Accept, HasAction: true, Otherwise: tlsrules.Reset, Hold: &tlsrules.Hold{}},
 		{Name: "plain", Match: to("8447"), Action: tlsrules.Accept, HasAction: true},
+		{Name: "quarantine", Match: to("9443"), Action: tlsrules.Accept, HasAction: true, Otherwise: tlsrules.Reset, Hold: &tlsrules.Hold{}},
 	}, tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept})
 	if err != nil {
 		t.Fatal(err)

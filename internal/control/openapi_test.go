@@ -123,9 +123,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"Connection": Conn{}, "Health": Health{}, "Losses": Losses{}, "Problem": Problem{}, "Policy": Policy{},
-		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Failure": Failure{},
+		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Gate": Gate{}, "Gates": Gates{}, "Opening": Opening{}, "Opened": Opened{}, "Failure": Failure{},
 		"Pin": Pin{}, "WhichPin": WhichPin{}, "Pinned": Pinned{}, "Unpinned": Unpinned{},
-		"Gate": Gate{}, "Gates": Gates{}, "Opening": Opening{}, "Opened": Opened{},
 		"Reloaded": Reloaded{}, "Again": Again{},
 	} {
 		if got, want := slices.Sorted(maps.Keys(d.Components.Schemas[name].Properties)), fields(v); !slices.Equal(got, want) {
