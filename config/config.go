@@ -110,6 +110,7 @@ type Limits struct {
 	Hello         int
 	Sessions      int // remembered
 	Pins          int // held, by connections and sessions
+	Stories       int // connections whose story is kept
 	Refused       int // pairs of client and server between which connections are refused
 	Decide        time.Duration
 }

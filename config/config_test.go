@@ -60,7 +60,7 @@ func defaults() settings {
 			RefuseFor: time.Minute,
 		},
 		Limits: Limits{
-			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536, Pins: 65536, Refused: 16384,
+			Connections: 262144, HalfOpen: 65536, Buffered: 256 << 20, PerConnection: 96 << 10, Sessions: 65536, Pins: 65536, Refused: 16384, Stories: 4096,
 			Hello: 64 << 10, Decide: 30 * time.Second,
 		},
 		Log:     Log{Events: "-", Stats: time.Minute},
@@ -188,8 +188,8 @@ func TestSettings(t *testing.T) {
 			d.Ambiguous, d.Undecided, d.RefuseFor = tlsrules.Alert, tlsrules.Refuse, 5*time.Minute
 		}},
 		{`default.midstream = "drop"`, func(s *settings) { s.Default.Midstream = MidstreamDrop }},
-		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10, pins = 30, refused = 20 }`, func(s *settings) {
-			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Pins: 30, Refused: 20}
+		{`limits = { connections = 1000, buffered = "1GiB", per_connection = "128 KiB", hello = 16384, decide = "1m30s", sessions = 10, pins = 30, refused = 20, stories = 40 }`, func(s *settings) {
+			s.Limits = Limits{Connections: 1000, HalfOpen: 1000, Buffered: 1 << 30, PerConnection: 128 << 10, Hello: 16384, Decide: 90 * time.Second, Sessions: 10, Pins: 30, Refused: 20, Stories: 40}
 		}},
 		{`control = { socket = "/run/gate/s", group = "operators" }`, func(s *settings) { s.Control = Control{Socket: "/run/gate/s", Group: "operators"} }},
 		{`state = { file = "/srv/gate", every = "1s" }`, func(s *settings) { s.State = State{File: "/srv/gate", Every: time.Second} }},

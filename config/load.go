@@ -198,6 +198,7 @@ func readLimits(t *table) Limits {
 		Hello:         t.size("hello", 64<<10),
 		Sessions:      orDefault(t.integer("sessions", 0, 1<<24), 65536),
 		Pins:          orDefault(t.integer("pins", 0, 1<<20), 65536),
+		Stories:       orDefault(t.integer("stories", 0, 1<<20), 4096),
 		Refused:       orDefault(t.integer("refused", 0, 1<<24), 16384),
 		Decide:        t.duration("decide", 30*time.Second),
 	}

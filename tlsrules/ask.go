@@ -163,6 +163,8 @@ func (c *Condition) told(t truth, v *view) string {
 		return "none of them was found so far"
 	case c.key == KeyAlert && !v.alert:
 		return "no alert is at hand"
+	case t == waiting && v.lost(c.key):
+		return "it is not remembered any more"
 	case t == waiting:
 		return ""
 	case t == moot && v.foreign():
@@ -213,7 +215,7 @@ func (f *Facts) Told() (list []Fact) {
 	v.look(f, 0)
 	for k := KeySource; int(k) < keyCount; k++ {
 		c := Condition{key: k, step: keys[k].step.bit()}
-		if v.known&c.step == 0 || mute[k] || c.silent(f) {
+		if v.known&c.step == 0 || mute[k] || v.lost(k) || c.silent(f) {
 			continue
 		}
 		list = append(list, Fact{k, k.Stage(), clip(c.seen(&v))})

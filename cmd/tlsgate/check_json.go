@@ -48,7 +48,7 @@ func sections(c *config.Config) []section {
 			{"connections", c.Limits.Connections}, {"buffered", c.Limits.Buffered},
 			{"per_connection", c.Limits.PerConnection}, {"hello", c.Limits.Hello},
 			{"decide", c.Limits.Decide.String()}, {"half_open", c.Limits.HalfOpen},
-			{"sessions", c.Limits.Sessions}, {"pins", c.Limits.Pins}, {"refused", c.Limits.Refused},
+			{"sessions", c.Limits.Sessions}, {"pins", c.Limits.Pins}, {"refused", c.Limits.Refused}, {"stories", c.Limits.Stories},
 		}},
 		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
 		{"control", []setting{{"socket", c.Control.Socket}, {"group", c.Control.Group}}},

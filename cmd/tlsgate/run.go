@@ -383,6 +383,7 @@ func engineConfig(c *config.Config, n int) engine.Config {
 			PerConnection: c.Limits.PerConnection,
 			Hello:         c.Limits.Hello,
 			Refused:       share(c.Limits.Refused, n),
+			Stories:       share(c.Limits.Stories, n),
 			Decide:        c.Limits.Decide,
 		},
 		Grace:   c.Default.Grace,

@@ -224,12 +224,15 @@ func TestNoAllocs(t *testing.T) {
 }
 
 // TestMemory: what one connection costs once its hello is read, judged and
-// acknowledged, and the server's answer is awaited; the table's map left out.
+// acknowledged, and the server's answer is awaited; the table's map left out, and
+// its story, of which TestStoryMemory says what all together cost.
 func TestMemory(t *testing.T) {
 	const connections, limit = 2000, 2048
 	hello := recording(t, "tls13")[0].bytes
 	packets := script(t, policy(acceptAll), []turn{{original, hello}}, strategies["mss"])[:5] // up to the acknowledgement
-	e := New(config(), only("handshake", "change_cipher_spec"))
+	cfg := config()
+	cfg.Limits.Stories = -1
+	e := New(cfg, only("handshake", "change_cipher_spec"))
 	heap := func() int {
 		var m runtime.MemStats
 		runtime.GC()

@@ -174,6 +174,7 @@ func (e *Engine) transmit(a *alert) {
 		g.HasTimestamp, g.TSVal, g.TSEcr = true, s.values[a.to], s.values[a.to.Other()]
 	}
 	a.sent++
+	e.noteInjected(a.conn, a.to, g.Seq, g.Flags, len(g.Payload))
 	e.scratch = g.Append(e.scratch[:0])
 	e.send(e.scratch, a.conn.Value.devices[a.to.Other()])
 }

@@ -352,7 +352,7 @@ func (e *Engine) refuseLate(c *conntrack.Conn[flow], d conntrack.Direction, p *n
 		}
 		e.doom(c)
 	}
-	e.release(f)
+	e.release(c)
 	return e.dropRefused(c, p, seg)
 }
 
@@ -440,6 +440,7 @@ func (e *Engine) convict(c *conntrack.Conn[flow], d tlsrules.Decision, detail st
 		e.refuseFrom(c, d)
 	}
 	f.sum.decision, f.sum.packet = d, packets(c)
+	e.notice(NoticedVerdict)
 	e.counts.Refused++
 	e.tellDrop(c, detail)
 	e.dropPins(c, false)

@@ -91,6 +91,7 @@ type Limits struct {
 	PerConnection int           // bytes kept for one connection: 96 KiB
 	Hello         int           // bytes of a ClientHello: 64 KiB
 	Refused       int           // pairs of client and server between which SYNs are refused: 16384
+	Stories       int           // connections with a story, see Engine.Why: 4096; below 0 none has one
 	Decide        time.Duration // from first byte to decision: 30 s
 }
 
@@ -106,6 +107,9 @@ func (c Config) withDefaults() Config {
 	or(&c.Limits.PerConnection, 96<<10)
 	or(&c.Limits.Hello, 64<<10)
 	or(&c.Limits.Refused, 16384)
+	if c.Limits.Stories == 0 {
+		c.Limits.Stories = 4096
+	}
 	if c.Limits.Decide <= 0 {
 		c.Limits.Decide = 30 * time.Second
 	}

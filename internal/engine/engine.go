@@ -60,6 +60,7 @@ type Engine struct {
 	buffers  tlswire.Buffers
 	certs    certs.Cache
 	sayings  map[saying]*saying
+	stories  stories
 	rep      Report
 	alerts   [4]AlertSeen
 	scratch  []byte // packets of our own are built here
@@ -75,6 +76,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
 	e.shut.opens.Store(never)
 	e.bound()
+	e.stories.bound(cfg.Limits.Stories, cfg.FirstID, cfg.StepID)
 	e.table = conntrack.New(conntrack.Config{
 		Connections: cfg.Limits.Connections,
 		HalfOpen:    cfg.Limits.HalfOpen,
@@ -101,7 +103,7 @@ type Result struct {
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now, e.in = now, p.InDev
 	e.begin(now)
-	e.opening.c = nil
+	e.opening.c, e.stories.conn = nil, nil
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -134,6 +136,9 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
+	if e.stories.new(seg.Flags, r.Verdict) {
+		e.noted(r.Verdict, r.Mark)
+	}
 	if seg.MPTCP && seg.Flags.Has(packet.SYN) && r.Verdict != nfq.Drop && e.cfg.MPTCP == MPTCPStrip {
 		e.counts.MPTCPStripped++
 		e.scratch = seg.StripMPTCP(e.scratch[:0])
@@ -153,6 +158,11 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
+	}
+	x := &e.stories
+	x.conn, x.dir, x.invalid, x.noticed, x.at = c, t.Dir, t.Why, 0, nil
+	if t.Outcome != conntrack.Known && t.Outcome != conntrack.Invalid && c != nil {
+		e.beginStory(c)
 	}
 	switch t.Outcome {
 	case conntrack.Full:

@@ -98,7 +98,8 @@ func (e *Engine) inspection() *inspection {
 }
 
 // release gives back what reading took; the summary keeps what is still told.
-func (e *Engine) release(f *flow) {
+func (e *Engine) release(c *conntrack.Conn[flow]) {
+	f := &c.Value
 	for d := range f.streams {
 		f.streams[d].Release(&e.budget)
 	}
@@ -116,6 +117,13 @@ func (e *Engine) release(f *flow) {
 	f.ins = nil
 	e.dismiss(f)
 	e.endSearch(f)
+	if !e.keep(c, ins) {
+		e.giveBack(ins)
+	}
+}
+
+// giveBack makes what reading took ready for another connection.
+func (e *Engine) giveBack(ins *inspection) {
 	ins.tls.Reset()
 	ins.facts = tlsrules.Facts{}
 	ins.judgement = tlsrules.Judgement{}

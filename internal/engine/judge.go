@@ -80,6 +80,7 @@ func (e *Engine) decide(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		}
 	}
 	f.ins.decision, f.sum.decision = d, d
+	e.notice(NoticedVerdict)
 	e.settle(f)
 	switch {
 	case d.Observed:
@@ -111,6 +112,7 @@ func (e *Engine) settle(f *flow) {
 func (e *Engine) observe(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) {
 	f := &c.Value
 	e.counts.Observed++
+	e.notice(NoticedWould)
 	stands := f.sum.decision
 	f.sum.decision, f.sum.packet = d, packets(c)
 	e.tellDrop(c, detail)
@@ -121,6 +123,7 @@ func (e *Engine) accepted(f *flow) {
 	if !f.counted {
 		f.counted = true
 		e.counts.Accepted++
+		e.notice(NoticedAccepted)
 	}
 }
 
@@ -145,6 +148,7 @@ func (e *Engine) advance(c *conntrack.Conn[flow]) {
 	}
 	if d := &f.ins.decision; f.phase == reading && f.complete && !f.provisional && d.Decided && d.Final && !f.ins.condemned {
 		f.sum.decision = *d
+		e.notice(NoticedVerdict)
 		e.settle(f)
 		e.owe(c)
 	}
@@ -160,7 +164,7 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	if f.phase == settling && f.streams[0].Settled() && f.streams[1].Settled() {
 		f.phase = decided
 		if !f.watched {
-			e.release(f)
+			e.release(c)
 		}
 	}
 	want := uint32(0)

@@ -51,6 +51,7 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 			return err
 		}
 	}
+	e.noteEvent(c, ByOperator)
 	if !again {
 		e.stopClock(c)
 		d := tlsrules.Decision{
@@ -62,6 +63,7 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 		f.sum.decision, f.sum.packet = d, packets(c)
 		e.counts.Refused++
 		e.counts.Killed++
+		e.notice(NoticedVerdict)
 		e.tellTLS(c)
 		e.tellDrop(c, "the operator has ended it")
 		e.dropPins(c, false)
@@ -69,7 +71,8 @@ func (e *Engine) kill(c *conntrack.Conn[flow]) error {
 		e.endHold(c)
 	}
 	e.resetBoth(c)
-	e.release(f)
+	e.release(c)
+	e.eventNoted()
 	return nil
 }
 

@@ -178,6 +178,7 @@ func (e *Engine) usedInClear(c *conntrack.Conn[flow], over bool) {
 		if facts.Protocol = f.ins.tls.Protocol; facts.Protocol == 0 {
 			facts.Protocol = tlswire.ProtocolUnknown
 		}
+		e.notice(NoticedNotTLS)
 		e.know(facts, tlsrules.StageFirstBytes)
 		missed(facts)
 	}

@@ -197,5 +197,5 @@ func (e *Engine) expel(p *pin) {
 		return
 	}
 	e.resetBoth(c)
-	e.release(&c.Value)
+	e.release(c)
 }

@@ -236,6 +236,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		return
 	case tlswire.Record:
 		facts.Protocol = speaks(t)
+		e.noticeRecord(facts, t.Header[from].Content, t.Records[from].Of(tlswire.RecordTypeApplicationData) == 1)
 		e.know(facts, tlsrules.StageFirstBytes)
 		e.know(facts, tlsrules.StageRecords)
 		e.direct(c)
@@ -250,6 +251,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		}
 	case tlswire.Alert:
 		facts.Alert, facts.HasAlert = t.LastAlert, true
+		e.notice(NoticedAlert)
 		f.sum.alerts.Add(from, t.LastAlert)
 	default:
 		return
@@ -290,6 +292,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	f := &c.Value
 	t, facts := &f.ins.tls, &f.ins.facts
 	facts.Protocol = speaks(t)
+	e.noticeMessage(t)
 	e.direct(c)
 	switch t.LastMessage.Type {
 	case tlswire.TypeClientHello:
@@ -397,6 +400,7 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 		return
 	}
 	facts.Protocol = f.ins.tls.Protocol
+	e.notice(NoticedNotTLS)
 	e.know(facts, tlsrules.StageFirstBytes)
 	missed(facts)
 	f.provisional = from == tlswire.Server

@@ -27,7 +27,7 @@ func (e *Engine) refuse(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 		}
 		e.doom(c)
 	}
-	e.release(f)
+	e.release(c)
 	return e.dropRefused(c, p, seg)
 }
 
@@ -44,7 +44,7 @@ func (e *Engine) refuseNow(c *conntrack.Conn[flow]) {
 		}
 		e.doom(c)
 	}
-	e.release(f)
+	e.release(c)
 }
 
 // refusedAgain answers a later packet of a refused connection. An RST of ours
@@ -126,6 +126,7 @@ func (e *Engine) resetSender(c *conntrack.Conn[flow], d conntrack.Direction, seg
 
 // reset sends an RST in direction d.
 func (e *Engine) reset(c *conntrack.Conn[flow], d conntrack.Direction, seq, ack seqnum.Value, hasAck bool) {
+	e.noteInjected(c, d, seq, packet.RST, 0)
 	e.inject(c.Addr(d), c.Addr(d.Other()), c.Value.devices[d.Other()], seq, ack, hasAck)
 }
 

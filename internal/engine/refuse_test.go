@@ -34,7 +34,7 @@ func TestRefusedSYN(t *testing.T) {
 		if len(l.sink.drop) != 1 || l.sink.drop[0].Packet != 1 || l.sink.drop[0].Decision.Reason != tlsrules.ReasonRule {
 			t.Errorf("%s: drop events %+v", action, l.sink.drop)
 		}
-		if len(l.e.spare) != 1 {
+		if l.idle() != 1 {
 			t.Errorf("%s: what reads is not given back", action)
 		}
 		other := l.link("198.51.100.1", "203.0.113.10", 1, 2)

@@ -77,6 +77,7 @@ func (e *Engine) adopt(cfg Config, policy *tlsrules.Policy) {
 	e.table.SetBounds(cfg.Limits.Connections, cfg.Limits.HalfOpen)
 	e.policy = policy
 	e.adoption++
+	e.stories.since = e.now
 	r := &e.again
 	r.Adopted = Adopted{}
 	r.walks, r.from, r.wrapped = true, r.place, false
@@ -370,6 +371,7 @@ func (e *Engine) forbid(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		f.ins.decision = d
 	}
 	f.sum.decision, f.sum.packet = d, packets(c)
+	e.notice(NoticedVerdict)
 	e.counts.Refused++
 	e.tellTLS(c)
 	e.tellDrop(c, detail)
@@ -383,7 +385,7 @@ func (e *Engine) forbid(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 	default: // if it is not what its receiver expects, that says what is
 		e.reset(c, dir, seg.Seq, seg.Ack, seg.Flags.Has(packet.ACK))
 	}
-	e.release(f)
+	e.release(c)
 }
 
 // spoken reports whether anything was read of a connection.

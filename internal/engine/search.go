@@ -61,6 +61,7 @@ func (e *Engine) search(c *conntrack.Conn[flow], from tlswire.Side, b []byte) {
 		s.read[from] = min(s.read[from]+uint32(len(b)), searchOne)
 		if found &^= facts.Contains; found != 0 {
 			facts.Contains |= found
+			e.notice(NoticedText)
 			e.searched(c)
 		}
 	}

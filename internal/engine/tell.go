@@ -68,6 +68,9 @@ func (e *Engine) tellTLS(c *conntrack.Conn[flow]) {
 
 // tellDrop tells why a connection is refused, or would be.
 func (e *Engine) tellDrop(c *conntrack.Conn[flow], detail string) {
+	if s := e.stories.of(c.ID); s != nil {
+		s.detail = detail
+	}
 	if e.cfg.Sink == nil {
 		return
 	}
@@ -92,6 +95,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	if f.phase != refused {
 		e.tellTLS(c)
 	}
+	var what Diagnosis
 	if e.cfg.Sink != nil {
 		r := e.report(c)
 		r.End, r.Missing = why, lacks
@@ -99,6 +103,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		if h := e.hold(c); h != nil && h.began != 0 && !h.over {
 			r.Diagnosis = Diagnosis{"held", fmt.Sprintf("it has ended while its data waited for the gate of rule %q", h.rule.Name)}
 		}
+		what = r.Diagnosis
 		if f.watched { // the tls event has said that
 			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
 		}
@@ -109,8 +114,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	}
 	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
 	e.resetHeld(c, why)
-	e.release(f)
+	e.release(c)
 	e.forgetHold(c)
+	e.endStory(c, why, what)
 }
 
 // partialText says what a capture lacks of a connection.

@@ -63,10 +63,12 @@ func (e *Engine) Tick(now int64) {
 		}
 		e.stopClock(c)
 		e.look(c, conntrack.Original, nil)
+		e.noteEvent(c, TimeUp)
 		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))
 		if c.Value.phase == refused {
 			e.refuseNow(c)
 		}
+		e.eventNoted()
 	}
 	e.alertsAgain()
 	e.resetsAgain()

@@ -120,6 +120,7 @@ func (r *run) judge(cfg engine.Config, p *tlsrules.Policy) *engine.Engine {
 	cfg.Inject = nil
 	cfg.Offload = false // every packet is in the file
 	cfg.Recorded = true
+	cfg.Limits.Stories = -1
 	return engine.New(cfg, p)
 }
 

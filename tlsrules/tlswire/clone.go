@@ -3,7 +3,7 @@ package tlswire
 import "slices"
 
 // Rest gives back what belongs to Buffers. What was told stays, until Reset;
-// nothing is consumed any more before that.
+// nothing is consumed before that.
 func (c *Conn) Rest() {
 	c.takeBack()
 	for i := range c.sides {

@@ -22,7 +22,7 @@ func TestClone(t *testing.T) {
 	if k.JA3() != ja3 || k.JA4() != ja4 {
 		t.Errorf("fingerprints %x %s, want %x %s", k.JA3(), k.JA4(), ja3, ja4)
 	}
-	again.words, again.octets = nil, nil
+	again.words, again.octets, k.words, k.octets = nil, nil, nil, nil
 	if !reflect.DeepEqual(&again, k) {
 		t.Errorf("got %+v, want %+v", k, &again)
 	}
@@ -32,8 +32,7 @@ func TestClone(t *testing.T) {
 func TestRest(t *testing.T) {
 	var bufs Buffers
 	c := Conn{Buffers: &bufs}
-	hello := records(VersionTLS10, chromeHello(), maxPlaintext)
-	consume(&c, Client, hello)
+	consume(&c, Client, records(VersionTLS10, chromeHello(), maxPlaintext))
 	consume(&c, Server, hello13[:20])
 	if c.Held() == 0 {
 		t.Fatal("nothing is held of half a message")
