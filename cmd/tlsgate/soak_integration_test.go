@@ -32,6 +32,7 @@ var soakClasses = []soakClass{
 	{name: "ok", port: soakPort, permitted: true}, // twice as many
 	{name: "records", port: soakPort, permitted: true},
 	{name: "pinned", port: soakPort, permitted: true, reasons: []string{"pin.taken"}},
+	{name: "held", port: soakPort, permitted: true, reasons: []string{"hold.expired"}},
 	{name: "plain", port: tcpPort, permitted: true, plain: true, ours: true},
 	{name: "name", port: soakPort, reasons: []string{"rule"}},
 	{name: "alert", port: soakPort, reasons: []string{"rule"}},
@@ -88,6 +89,12 @@ match   = { sni = "*.pinned.lab.example" }
 pin     = { to = "connection", per = ["destination"], connections = 2 }
 
 [[rule]]
+name    = "held"
+match   = { sni = "*.held.lab.example" }
+action  = "hold"
+hold    = { patience = "3s" }
+
+[[rule]]
 name    = "good"
 match   = { sni = "*.lab.example", port = 443 }
 require = { cipher = "@good" }
@@ -112,6 +119,8 @@ var disturbances = []disturbance{
 	{name: "ask", weight: 6, do: (*soak).askAll},
 	{name: "move a pin", weight: 4, do: (*soak).movePin},
 	{name: "release a pin", weight: 2, do: (*soak).releasePin},
+	{name: "open or close the gate", weight: 8, do: (*soak).turnGate},
+	{name: "open for one", weight: 4, do: (*soak).openOne},
 	{name: "stall", weight: 1, do: (*soak).stall},
 	{name: "stop", weight: 3, ends: true, do: (*soak).stopDaemon},
 	{name: "kill -9", weight: 3, ends: true, do: (*soak).killDaemon},
@@ -196,6 +205,7 @@ func TestIntegrationSoak(t *testing.T) {
 
 	s.judge()
 	s.crowded()
+	s.gated()
 	s.compare(before, between, after)
 	t.Logf("disturbances: %v", s.done)
 }
@@ -252,6 +262,9 @@ func (s *soak) choose(restarts bool) *disturbance {
 func (s *soak) start() {
 	s.f = startFirewall(s.t, s.l, soakPolicy, "--install-rules=false", "--state", s.state)
 	s.account.lives[len(s.account.lives)-1].began = time.Now()
+	if err := s.lookAtGate(); err != nil {
+		s.t.Error(err)
+	}
 }
 
 // restart ends the daemon in one way or the other, and starts another.

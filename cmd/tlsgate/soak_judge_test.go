@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -25,6 +24,8 @@ type moment struct {
 type soakAccount struct {
 	lives  []life
 	killed []moment
+	opened []moment       // one by one
+	gate   []window       // when the gate was open, as far as somebody knows: longer, if anything
 	told   map[string]int // events by type
 	byFrom map[netip.AddrPort][]refusalTold
 	byID   map[string][]refusalTold
@@ -47,7 +48,7 @@ func (s *soak) take() {
 	}
 	for _, e := range s.f.take() {
 		a.told[e.Type]++
-		if e.Type != "drop" {
+		if e.Type != "drop" || e.Ours.Verdict == "hold" { // what waits is not refused
 			continue
 		}
 		at, err := time.Parse("2006-01-02T15:04:05.000000-0700", e.Time)
@@ -200,38 +201,6 @@ func (s *soak) outcome(x *transfer) (outcome, fault string) {
 		return x.class.name + ": refused, and the daemon that would have told was killed", ""
 	}
 	return "", "refused, and nobody says why"
-}
-
-// crowded finds more connections of a pinned group that the server's program read
-// from at one time than may be: for longer than what was on its way takes to be read.
-func (s *soak) crowded() {
-	const most, late = 2, int64(time.Second)
-	type edge struct {
-		at   int64
-		step int
-	}
-	edges := map[netip.Addr][]edge{}
-	for _, x := range s.transfers {
-		if x.class.name != "pinned" {
-			continue
-		}
-		for _, a := range s.server.accounts(x.id) {
-			if first, last := a.first.Load(), a.last.Load()-late; first != 0 && first < last {
-				edges[x.to.Addr()] = append(edges[x.to.Addr()], edge{first, 1}, edge{last, -1})
-			}
-		}
-	}
-	for to, list := range edges {
-		slices.SortFunc(list, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.step, b.step)) })
-		n, peak := 0, 0
-		for _, e := range list {
-			n += e.step
-			peak = max(peak, n)
-		}
-		if peak > most {
-			s.t.Errorf("%d pinned connections to %s at one time, want %d at most", peak, to, most)
-		}
-	}
 }
 
 // compare judges what the daemon takes of its host when nothing is asked of it.
