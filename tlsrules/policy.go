@@ -51,6 +51,7 @@ type Policy struct {
 	defaults  Defaults
 	patterns  []string  // of conditions on contains
 	automaton automaton // that searches for them
+	asksName  bool      // there is a condition on the server name
 	asks      steps     // about which there is a condition, and the defaults' own
 }
 
@@ -108,6 +109,7 @@ func New(rules []Rule, def Defaults) (*Policy, error) {
 		c := r.compile()
 		for _, part := range [][]Condition{c.Match, c.Unless, c.Require} {
 			p.number(part)
+			p.asksName = p.asksName || find(part, KeyServerName) != nil
 		}
 		p.rules = append(p.rules, c)
 		p.asks |= stepsOf(c.Match) | stepsOf(c.Unless) | c.needs

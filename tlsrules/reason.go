@@ -27,6 +27,7 @@ const (
 	ReasonPinTaken     // another connection or session has it
 	ReasonHoldExpired  // application data has waited for long enough
 	ReasonLimitPins
+	ReasonTwoNames  // servers may read another server name
 	ReasonForgotten // its entry is gone, and it was not read to its end
 
 	reasonRequire // and the key
@@ -56,6 +57,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonPinTaken:           "pin.taken",
 		ReasonHoldExpired:        "hold.expired",
 		ReasonLimitPins:          "limit.pins",
+		ReasonTwoNames:           "tls.name",
 		ReasonForgotten:          "forgotten",
 	})
 	for k := range Key(keyCount) {

@@ -103,6 +103,8 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 
 const urgentText = "urgent data before the handshake was read: receivers differ in which byte they leave out"
 
+const twoNamesText = "its server name holds what ends the name for some servers, or what some leave out"
+
 const overlapText = "a segment changes bytes that were read and not yet acknowledged"
 
 // stream gives the stream of a direction, started once its beginning is certain.
@@ -297,6 +299,10 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	switch t.LastMessage.Type {
 	case tlswire.TypeClientHello:
 		e.clientHello(c)
+		if e.policy.TwoNames(&t.ClientHello) {
+			e.ambiguous(c, tlsrules.ReasonTwoNames, twoNamesText)
+			return false
+		}
 	case tlswire.TypeServerHello:
 		if t.ServerHello.Retry {
 			return false // the second ClientHello is judged again
