@@ -20,7 +20,7 @@ const (
 	// adversaryQuiet is how long nothing comes over the lab's wire when nothing will.
 	adversaryQuiet = 60 * time.Millisecond
 	// adversaries play at once.
-	adversaries = 32
+	adversaries = 96
 	// adversaryTries is how often an honest client may try: a busy machine is slow.
 	adversaryTries = 4
 )
@@ -114,7 +114,7 @@ func TestIntegrationAdversary(t *testing.T) {
 			startNginx(t, l, files(t, l, 1), "8443 ssl")
 			awaitPort(t, l, 8443)
 			f := startFirewall(t, l, policy)
-			playTable(t, l, seen)
+			playTable(t, l, seen, title == "inspect")
 			if s := f.said(); strings.Contains(s, "panic") {
 				t.Error(s)
 			}
@@ -122,8 +122,9 @@ func TestIntegrationAdversary(t *testing.T) {
 	}
 }
 
-// playTable plays every trick, many at once.
-func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen) {
+// playTable plays every trick, many at once. What is refused at the ServerHello is
+// tried with one server.
+func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, inspect bool) {
 	t.Helper()
 	places := make(chan struct{}, adversaries)
 	var playing sync.WaitGroup
@@ -134,7 +135,10 @@ func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen) {
 			netip.AddrPortFrom(l.Server.IPv6, 443), netip.AddrPortFrom(l.Server.IPv6, 8443),
 		} {
 			for _, stake := range trick.Stakes() {
-				if trick.Model != "" {
+				switch {
+				case trick.Model != "" || trick.Strict,
+					stake == adversary.StakeNone && trick.Unseen && inspect,
+					stake == adversary.StakeSuite && server != netip.AddrPortFrom(l.Server.IPv4, 443):
 					continue
 				}
 				places <- struct{}{}
@@ -162,6 +166,7 @@ func playOnWire(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server net
 		}
 		p := adversary.NewPeer(adversaryWire{port}, client, server, stake, adversaryQuiet)
 		p.Play(trick)
+		p.HangUp()
 		port.Close()
 		wrong = p.Won(seen.of(client))
 		if stake != adversary.StakeNone || wrong == "" {

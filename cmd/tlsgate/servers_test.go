@@ -74,7 +74,7 @@ func files(t testing.TB, l *lab.Lab, n int64) (dir string) {
 func startNginx(t testing.TB, l *lab.Lab, dir string, port string) *daemon {
 	t.Helper()
 	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr info;
-events {}
+events { worker_connections 4096; }
 http {
   access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
   server {

@@ -10,6 +10,7 @@ package adversary
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -46,6 +47,11 @@ type Trick struct {
 	// Ambiguous: the server might take it in two ways. It is refused, and counted, as
 	// ambiguous, and so would a permitted hello be.
 	Ambiguous bool
+	// Futile: no receiver of the model takes it, whoever stands in between. It is
+	// played all the same: there are more receivers than models.
+	Futile bool
+	// Strict: it is for policies that require a name, where any answer is won.
+	Strict bool
 	// Unseen: the beginning is not seen, so that midstream = "inspect" refuses what
 	// rules require.
 	Unseen bool
@@ -63,10 +69,15 @@ func (t *Trick) Stakes() []Stake {
 
 // Tricks returns the table, by group.
 func Tricks() []Trick {
-	return slices.Concat(
+	list := slices.Concat(
 		segments(), handshakes(), decoys(), teardowns(), urgents(), subflows(), overlaps(),
 		records(), hellos(), middles(), packets(),
 	)
+	for i := range list {
+		t := &list[i]
+		t.Futile = slices.ContainsFunc(futile[t.Group], func(s string) bool { return strings.HasPrefix(t.Name, s) })
+	}
+	return list
 }
 
 // Wire carries the client's packets.
@@ -83,3 +94,25 @@ type Wire interface {
 // behind is the smallest TTL with which a packet of the client's reaches the
 // server: with a smaller one it passes the firewall, and ends behind it.
 const behind = 32
+
+// Label says in a word what a permitted hello meets in this shape, and where the
+// trick is not played.
+func (t *Trick) Label() string {
+	label := ""
+	switch {
+	case t.Honest:
+		label = "passes"
+	case t.Ambiguous:
+		label = "ambiguous"
+	}
+	if t.Futile {
+		label += " (no server we know takes it)"
+	}
+	if t.Model != "" {
+		label += " (model: " + t.Model + ")"
+	}
+	if t.Wire != "" {
+		label += " (wire: " + t.Wire + ")"
+	}
+	return strings.TrimSpace(label)
+}

@@ -212,12 +212,14 @@ func (r *receiver) text(seq uint32, t *packet.Parsed) {
 
 // read gives the stream to the program, and reports whether it has an answer.
 func (r *receiver) read() bool {
-	if len(r.stream) == 0 || len(r.reply) > 0 {
+	if len(r.stream) == 0 || len(r.reply) > 0 && !answers(r.reply)[0].Retry {
 		return false
 	}
-	if r.reply = r.program(); len(r.reply) == 0 {
+	flight := r.program()
+	if len(flight) <= len(r.reply) || !bytes.HasPrefix(flight, r.reply) {
 		return false
 	}
+	r.reply = flight
 	r.flights++
 	r.say()
 	return true
@@ -253,14 +255,17 @@ func (r *receiver) program() []byte {
 	return flight
 }
 
-// lenient takes out what some servers read over in front of a hello's records.
+// lenient takes out what some servers read over in front of a hello's records, and
+// between them: OpenSSL empty records, GnuTLS ChangeCipherSpec, older ones warnings.
 func lenient(b []byte) (out []byte) {
 	for len(b) >= 5 {
 		n := 5 + int(b[3])<<8 + int(b[4])
 		if n > len(b) {
 			break
 		}
-		if b[0] == recordHandshake && n > 5 || b[0] == recordAlert && n == 7 && b[5] == 2 {
+		switch {
+		case b[0] == recordHandshake && n == 5, b[0] == recordCCS && n <= 6, b[0] == recordAlert && n == 7 && b[5] == 1 && b[6] != 0:
+		default:
 			out = append(out, b[:n]...)
 		}
 		b = b[n:]

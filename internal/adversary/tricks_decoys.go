@@ -48,7 +48,7 @@ func unseens() []unseen {
 			return s
 		}},
 		{name: "a number before the window", why: "it is read where it says it belongs, which is nowhere", honest: true,
-			hide: func(_ *Peer, s Segment) Segment { s.Seq -= uint32(len(s.Payload)) + 1; return s }},
+			hide: func(p *Peer, s Segment) Segment { s.Seq = p.at(-1 - len(s.Payload)); return s }},
 		{name: "a number far before the window", why: whyDropped, honest: true,
 			hide: func(_ *Peer, s Segment) Segment { s.Seq -= 1 << 31; return s }},
 		{name: "a number beyond the window", why: whyDropped, honest: true,

@@ -53,7 +53,7 @@ func synsAround() []Trick {
 				p.ack()
 				p.data(0, p.Hello)
 			}},
-		{Name: "three SYNs, the middle one counts", Group: Handshake, Honest: true, Why: candidate,
+		{Name: "three SYNs, the middle one counts", Group: Handshake, Why: candidate,
 			Play: func(p *Peer) {
 				p.decoy(other(p, 1<<20))
 				p.send(p.syn())

@@ -89,12 +89,6 @@ func urgents() (list []Trick) {
 			s.Seq, s.Ack = p.at(1<<30), p.next()
 			p.send(s)
 		}),
-		empty("the pointer on a FIN that never arrives", true, func(p *Peer, s Segment) {
-			p.open()
-			s.Seq, s.Ack = p.at(0), p.next()
-			s.Flags |= packet.FIN
-			p.send(s)
-		}),
 		Trick{Name: "a pointer without the flag", Group: Urgent, Honest: true, Why: "without the flag the field means nothing",
 			Play: func(p *Peer) {
 				p.open()

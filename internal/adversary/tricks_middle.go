@@ -1,0 +1,98 @@
+package adversary
+
+import (
+	"bytes"
+	"time"
+)
+
+func middles() []Trick {
+	const whyAgain = "a second hello on a connection is judged as the first, and counts as a renegotiation"
+	return []Trick{
+		{
+			Name: "an innocent hello that is answered, then the hello", Group: Middle, Why: whyAgain,
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, p.Good)
+				p.settle()
+				p.data(len(p.Good), p.Hello)
+			},
+		},
+		{
+			Name: "an innocent hello that is answered, ChangeCipherSpec, then the hello", Group: Middle, Why: whyAgain,
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, p.Good)
+				p.settle()
+				p.data(len(p.Good), record(recordCCS, []byte{1}))
+				p.data(len(p.Good)+6, p.Hello)
+			},
+		},
+		{
+			Name: "an innocent hello that is answered, application data, then the hello", Group: Middle,
+			Why: "what follows in an encrypted connection its server takes for encrypted, and refuses",
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, p.Good)
+				p.settle()
+				b := record(recordData, bytes.Repeat([]byte{9}, 53))
+				p.data(len(p.Good), b)
+				p.settle()
+				p.data(len(p.Good)+len(b), p.Hello)
+			},
+		},
+		{
+			Name: "an innocent hello that is answered, left alone, then the hello in its place", Group: Middle,
+			Why: "what is acknowledged is with the server already",
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, p.Good)
+				p.settle()
+				p.send(p.segment(0, p.Hello))
+			},
+		},
+		{
+			Name: "application data before the handshake, then the hello", Group: Middle,
+			Why: "records out of their order are malformed",
+			Play: func(p *Peer) {
+				p.open()
+				b := record(recordData, bytes.Repeat([]byte{9}, 200))
+				p.data(0, b)
+				p.settle()
+				p.data(len(b), p.Hello)
+			},
+		},
+		{
+			Name: "the daemon starts between the handshake and the hello", Group: Middle, Model: "it takes a daemon of its own",
+			Why: "a hello in a connection that began unseen is judged as any other",
+			Play: func(p *Peer) {
+				p.open()
+				p.wire.(*Model).Restart()
+				p.data(0, p.Hello)
+			},
+		},
+		{
+			Name: "the daemon starts between SYN and SYN-ACK", Group: Middle, Model: "it takes a daemon of its own",
+			Why: "a SYN-ACK tells where both begin",
+			Play: func(p *Peer) {
+				p.send(p.syn())
+				p.wire.(*Model).Restart()
+				p.pass(time.Second)
+				p.answered()
+				p.ack()
+				p.behind(text)
+			},
+		},
+		{
+			Name: "the daemon starts, and the hello comes in pieces and backward", Group: Middle, Model: "it takes a daemon of its own",
+			Why: "a hello in a connection that began unseen is judged as any other",
+			Play: func(p *Peer) {
+				p.open()
+				p.wire.(*Model).Restart()
+				p.ack()
+				p.data(100, p.Hello[100:])
+				p.data(50, p.Hello[50:100])
+				p.data(0, p.Hello[:50])
+			},
+		},
+	}
+}
