@@ -27,7 +27,10 @@ type Test struct {
 }
 
 // TestGiven is how it stands when the connection comes.
-type TestGiven struct{ Pin GivenPin }
+type TestGiven struct {
+	Pin  GivenPin
+	Gate GivenGate
+}
 
 // GivenPin says who holds the pins of the groups to which the connection belongs.
 type GivenPin uint8
@@ -38,6 +41,17 @@ const (
 	GivenPinTaken                       // others, so many as there are places
 	GivenPinSameSession                 // the session that it resumes, whose connection lives
 )
+
+// GivenGate says how the gates of all rules stand.
+type GivenGate uint8
+
+const (
+	GivenGateUnsaid GivenGate = iota // open where its time is over
+	GivenGateOpen
+	GivenGateClosed
+)
+
+var givenGateNames = []string{"", "open", "closed"}
 
 var givenPinNames = []string{"", "free", "taken", "same-session"}
 
@@ -122,6 +136,9 @@ type Expectation struct {
 	Observed *bool
 }
 
+// Held is the verdict of a connection whose application data waits for a gate.
+const Held = "hold"
+
 // Undecided is the verdict of a connection that no rule and no default has
 // decided when its test ends.
 const Undecided = "undecided"
@@ -170,6 +187,10 @@ func (l *loader) test(t *table, rules []tlsrules.RuleInfo) Test {
 // readGiven takes how it stands when the connection comes.
 func (r *testReader) readGiven(t *table) {
 	defer t.finish()
+	r.test.Given.Gate = GivenGate(t.oneOf("gate", 0, givenGateNames))
+	if r.test.Given.Gate != GivenGateUnsaid && !slices.ContainsFunc(r.rules, func(r tlsrules.RuleInfo) bool { return r.Hold != nil }) {
+		t.fail("gate", "", "no rule of the policy has a hold")
+	}
 	r.test.Given.Pin = GivenPin(t.oneOf("pin", 0, givenPinNames))
 	if r.test.Given.Pin == GivenPinUnsaid {
 		return
@@ -260,7 +281,7 @@ func verdicts() (names []string) {
 			names = append(names, a.Name())
 		}
 	}
-	return append(names, Undecided)
+	return append(names, Held, Undecided)
 }
 
 // word takes one of many words; "" is none.

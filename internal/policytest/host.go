@@ -38,7 +38,8 @@ func (h *host) send(d direction, flags packet.Flags, options, payload []byte) bo
 	if d == reply {
 		p.InDev, p.OutDev = 2, 1
 	}
-	if h.e.Packet(&p, h.now).Verdict == nfq.Drop {
+	r := h.e.Packet(&p, h.now)
+	if r.Verdict == nfq.Drop || r.Payload != nil && len(r.Payload) < len(h.buf) { // or not all of it passes
 		return false
 	}
 	h.next[d] += uint32(len(payload))

@@ -99,6 +99,7 @@ func newRunner(cfg engine.Config, p *tlsrules.Policy, t *config.Test) *runner {
 	cfg.Grace, cfg.Lossy, cfg.Recorded, cfg.Offload = 0, false, false, false
 	cfg.Sessions = engine.NewSessions(16, [16]byte{})
 	cfg.Pins = engine.NewPins(0, [16]byte{})
+	cfg.Gates = gates(p, t)
 	cfg.Inject = nil
 	cfg.Sink = r
 	cfg.Interface = func(i uint32) string {
@@ -115,6 +116,17 @@ func newRunner(cfg engine.Config, p *tlsrules.Policy, t *config.Test) *runner {
 	}
 	r.cfg = cfg
 	return r
+}
+
+// gates are those of a policy as a test has them.
+func gates(p *tlsrules.Policy, t *config.Test) *engine.Gates {
+	g := engine.NewGates(p)
+	if t.Given.Gate != config.GivenGateUnsaid {
+		for _, s := range g.List() {
+			g.Set(s.Rule, t.Given.Gate == config.GivenGateOpen, t.Time.UnixNano())
+		}
+	}
+	return g
 }
 
 func (r *runner) run() Result {
@@ -236,6 +248,9 @@ func (r *runner) Drop(rep *engine.Report) {
 	t := r.told(rep.Original)
 	r.reach(rep.Decision.Rule)
 	o := outcomeOf(&rep.Decision)
+	if rep.Held {
+		o.Verdict = config.Held
+	}
 	o.Detail, o.Packet = rep.Detail, rep.Packet
 	switch {
 	case !rep.Decision.Observed || r.policy.Defaults().Observe:
