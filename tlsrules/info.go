@@ -12,6 +12,15 @@ type RuleInfo struct {
 	Warn   []string
 }
 
+// Names returns the names of the rules, in order.
+func (p *Policy) Names() []string {
+	names := make([]string, len(p.rules))
+	for i := range p.rules {
+		names[i] = p.rules[i].Name
+	}
+	return names
+}
+
 // Rules tells what the rules came to mean, in order.
 func (p *Policy) Rules() []RuleInfo {
 	infos := make([]RuleInfo, 0, len(p.rules))

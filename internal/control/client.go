@@ -216,3 +216,19 @@ func answerOf(r *http.Response, v any) error {
 	}
 	return nil
 }
+
+// Why asks for the story of a connection.
+func (c *Client) Why(ctx context.Context, which Which) (y Why, err error) {
+	query := url.Values{}
+	if which.FlowID != 0 {
+		query.Set("id", strconv.FormatUint(which.FlowID, 10))
+	} else {
+		query.Set("a", which.A.String())
+		query.Set("b", which.B.String())
+	}
+	r, err := c.do(ctx, "GET", "/v1/why", query, nil)
+	if err != nil {
+		return y, err
+	}
+	return y, answerOf(r, &y)
+}

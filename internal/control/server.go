@@ -51,6 +51,8 @@ var routes = []route{
 	{"GET", "/v1/stats", (*Server).stats},
 	{"GET", "/v1/health", (*Server).health},
 	{"POST", "/v1/kill", (*Server).kill},
+	{"GET", "/v1/why", (*Server).why},
+	{"GET", "/v1/rules", (*Server).rules},
 	{"GET", "/v1/pins", (*Server).pins},
 	{"POST", "/v1/pins", (*Server).pin},
 	{"DELETE", "/v1/pins", (*Server).unpin},
