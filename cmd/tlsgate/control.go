@@ -26,7 +26,7 @@ import (
 
 // newControlCommands are the commands that ask a running daemon.
 func newControlCommands() []*cobra.Command {
-	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newPinCommand(), newOpenCommand(), newReloadCommand()}
+	return []*cobra.Command{newConnsCommand(), newTailCommand(), newStatsCommand(), newHealthCommand(), newKillCommand(), newWhyCommand(), newPinCommand(), newOpenCommand(), newReloadCommand()}
 }
 
 // exitOf gives the exit code of what a daemon could not do.
@@ -77,6 +77,12 @@ func newConnsCommand() *cobra.Command {
 	for _, f := range filters {
 		cmd.Flags().String(f.name, "", f.usage)
 	}
+	completeFlags(cmd, map[string]cobra.CompletionFunc{
+		"id": completeID, "rule": completeRules, "cipher": completeSuites,
+		"verdict": oneOfThese("accept", "drop", "reset", "undecided"), "version": oneOfThese("1.0", "1.1", "1.2", "1.3"),
+		"phase": oneOfThese("start", "client_hello", "server_hello", "handshake_done", "application_data"),
+		"state": oneOfThese("SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE"),
+	})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := url.Values{}
 		for _, f := range filters {
@@ -307,8 +313,9 @@ func printHealth(out io.Writer, h *control.Health, asJSON bool) error {
 func newKillCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "kill ID | kill ADDRESS:PORT ADDRESS:PORT",
-		Short: "End a connection of a running daemon: reset both ends",
+		Use:               "kill ID | kill ADDRESS:PORT ADDRESS:PORT",
+		ValidArgsFunction: completeConnections,
+		Short:             "End a connection of a running daemon: reset both ends",
 		Long: `End a connection of a running daemon, named by its ID (conns, or flow_id in
 events), or by both its ends, in either order. It is refused from then on and both
 ends are reset; one that was left to the kernel is brought back first.`,
@@ -338,6 +345,9 @@ ends are reset; one that was left to the kernel is brought back first.`,
 }
 
 func whichConnection(args []string) (which control.Which, err error) {
+	if ends := strings.FieldsFunc(args[0], func(r rune) bool { return r == '-' || r == ' ' }); len(args) == 1 && len(ends) == 2 {
+		args = ends
+	}
 	if len(args) == 1 {
 		if which.FlowID, err = strconv.ParseUint(args[0], 10, 64); err != nil || which.FlowID == 0 {
 			return which, fmt.Errorf("%q is not the ID of a connection: it is a number, as conns and flow_id in events have it", args[0])

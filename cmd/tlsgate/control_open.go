@@ -28,7 +28,8 @@ Alone it lists the gates, one a rule with a hold, and the connections whose data
 waits. With --rule it opens the gate of a rule, with --close it closes it again, for
 connections to come. With a connection, named by its ID (conns, or flow_id in events)
 or by both its ends in either order, it lets that one through.`,
-		Args: cobra.MaximumNArgs(2),
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: completeConnections,
 	}
 	client := asking(cmd, &asJSON, "print JSON")
 	cmd.Flags().StringVar(&o.Rule, "rule", "", "open the gate of this rule")

@@ -43,6 +43,8 @@ session that has it, though it may not have come yet; others are refused until t
 	cmd.Flags().StringVar(&session, "session-id", "", "keep the group for the session with this id")
 	cmd.Flags().StringSliceVar(&groups, "group", nil, "which group of the rule is meant, as in source=192.0.2.1,port=443")
 	cmd.Flags().BoolVar(&release, "release", false, "take the pin away")
+	cmd.ValidArgsFunction = completeConnections
+	completeFlags(cmd, map[string]cobra.CompletionFunc{"rule": completeRules})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		out := cmd.OutOrStdout()
 		group, err := groupOf(groups)

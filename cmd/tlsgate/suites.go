@@ -35,6 +35,7 @@ printed.`,
   tlsgate suites 'ECDHE+AESGCM:!aNULL'
   tlsgate suites 'openssl-1.0.2:RC4:HIGH:!MD5:!aNULL:!EDH'
   tlsgate suites --json mozilla:intermediate`,
+		ValidArgsFunction: completeExpression,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := parseSuites(strings.Join(args, " "))
 			if err != nil {
