@@ -19,8 +19,8 @@ func (p *Policy) warnings(i int) []string {
 	if why := r.neverMatches(); why != "" {
 		return append(w, "never matches: "+why)
 	}
-	if r.Action == Continue && len(r.Require) == 0 {
-		w = append(w, `has no effect: action = "continue" without require`)
+	if r.Action == Continue && !r.demands() {
+		w = append(w, `has no effect: action = "continue" without require, pin or hold`)
 	}
 	w = append(w, r.refusalWarnings()...)
 	allowed, said := r.allowedVersions()
@@ -318,10 +318,12 @@ func (r *rule) refusalWarnings() (w []string) {
 		a, on = r.Action, r.Match
 	}
 	switch kind := a.Kind(); {
-	case kind == Drop && find(on, KeyContentType) != nil:
-		w = append(w, `stops the whole connection with the first such record: behind a byte that was dropped TCP delivers nothing, and both ends wait; "reset" tells them`)
+	case kind == Drop && find(slices.Concat(on, r.Unless), KeyContentType) != nil:
+		w = append(w, `stops the whole connection with the first such record: behind a byte that was dropped TCP delivers nothing, and both ends wait; "reset" tells them, and a hold has data wait`)
 	case kind == Alert && slices.ContainsFunc(on, transient):
 		w = append(w, `sends its alert only as long as the server's records are in clear: behind the ServerHello in TLS 1.3, and behind ChangeCipherSpec before, the connection is reset`)
+	case kind == Alert && r.Hold != nil && r.Hold.Patience > 0:
+		w = append(w, `resets a connection whose data has waited for too long: behind the handshake no alert is read any more`)
 	}
 	return w
 }
