@@ -153,6 +153,9 @@ func writeRule(b *strings.Builder, r tlsrules.RuleInfo) {
 	if r.Pin != nil {
 		stays = "; its connections are never left to the kernel: each packet says that the pin is in use"
 	}
+	if r.Hold != nil {
+		stays += "; no connection is left to the kernel before its gate has opened"
+	}
 	fmt.Fprintf(b, "\n[[rule]] # %d: judged until %s, %s%s\n", r.Index+1, r.Stage, finality(r.Final, r.Always), stays)
 	for _, w := range r.Warn {
 		fmt.Fprintf(b, "# warning: %s\n", w)

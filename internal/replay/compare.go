@@ -127,7 +127,7 @@ func (s *side) TLS(*engine.Report) {}
 // Drop keeps why a connection is refused. Of a rule that only observes nothing
 // follows.
 func (s *side) Drop(r *engine.Report) {
-	if r.Decision.Observed && !s.observes {
+	if r.Decision.Observed && !s.observes || r.Held {
 		return
 	}
 	k := keyOf(r)

@@ -20,6 +20,7 @@ type Table struct {
 type row struct {
 	name, version, cipher string
 	reason, detail        string
+	held                  bool // its data would have waited for a gate
 }
 
 // NewTable returns a table that prints to w.
@@ -47,10 +48,12 @@ func (t *Table) TLS(r *engine.Report) {
 	}
 }
 
-// Drop keeps why the connection was refused.
+// Drop keeps why the connection was refused, or what its data would have waited for.
 func (t *Table) Drop(r *engine.Report) {
-	t.refused++
 	x := t.row(r.ID)
+	if x.held = r.Held; !x.held {
+		t.refused++
+	}
 	x.reason = r.Decision.Reason.String()
 	x.detail = fmt.Sprintf("packet %d: %s", r.Packet, r.Detail)
 	if r.Decision.Observed {
@@ -70,6 +73,9 @@ func (t *Table) Flow(r *engine.Report) {
 	verdict := r.Decision.Action.Name()
 	if !r.Decision.Decided {
 		verdict = "undecided"
+	}
+	if x.held {
+		verdict = "hold"
 	}
 	if r.Decision.Rule != "" {
 		verdict += " " + r.Decision.Rule
