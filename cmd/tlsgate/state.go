@@ -38,7 +38,7 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 	warn := func(text string) { fmt.Fprintf(stderr, "tlsgate: warning: %s\n", text) }
 	keeper, s, err := state.Open(state.Config{
 		File: c.State.File, MakeDir: !c.State.Asked, Every: c.State.Every, Changes: r.changes,
-		Collect: func() *state.State { return r.collect(clock()) }, Warn: warn,
+		Collect: func(sessions bool) *state.State { return r.collect(sessions, clock()) }, Warn: warn,
 	})
 	if err != nil && !c.State.Asked {
 		warn(err.Error() + ": running without a state file")
@@ -56,8 +56,12 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 	return nil
 }
 
-func (r *remembered) collect(now int64) *state.State {
-	return &state.State{Written: now, Pins: state.PinsOf(r.pins.Export()), Gates: state.GatesOf(r.gates.Export()), Sessions: r.sessions.Export(now)}
+func (r *remembered) collect(sessions bool, now int64) *state.State {
+	s := &state.State{Written: now, Pins: state.PinsOf(r.pins.Export()), Gates: state.GatesOf(r.gates.Export())}
+	if sessions {
+		s.Sessions = r.sessions.Export(now)
+	}
+	return s
 }
 
 // close writes for the last time, once the engines have ended.

@@ -46,7 +46,7 @@ func (f *firewall) kill() {
 func awaitState(t testing.TB, path string, after time.Time) {
 	t.Helper()
 	ok := within(10*time.Second, func() bool {
-		b, _ := os.ReadFile(path)
+		b, _ := os.ReadFile(path + ".sessions")
 		for line := range strings.Lines(string(b)) {
 			_, began, _ := strings.Cut(line, `"began":`)
 			var at int64
@@ -125,11 +125,11 @@ func TestIntegrationSessionsKnown(t *testing.T) {
 			f.kill()
 			t.Run("kill", again)
 			f.kill()
-			if err := os.Truncate(path, 300); err != nil {
+			if err := os.Truncate(path+".sessions", 300); err != nil {
 				t.Fatal(err)
 			}
 			f = startFirewall(t, l, policy, "--state", path)
-			if said := f.said(); !strings.Contains(said, "warning: state file "+path+" is not used: ") || !strings.Contains(said, "set aside") {
+			if said := f.said(); !strings.Contains(said, "warning: state file "+path+".sessions is not used: ") || !strings.Contains(said, "set aside") {
 				t.Errorf("said of a file that is cut: %s", said)
 			}
 			families(t, l, func(t *testing.T, server netip.Addr) {
@@ -280,7 +280,7 @@ func fill(t testing.TB, path string, n int) {
 		}
 		s.Sessions = append(s.Sessions, k)
 	}
-	k, _, err := state.Open(state.Config{File: path, Collect: func() *state.State { return s }})
+	k, _, err := state.Open(state.Config{File: path, Collect: func(bool) *state.State { return s }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +335,7 @@ func TestIntegrationStateKill(t *testing.T) {
 		f := startFirewall(t, l, policy, "--state", path)
 		time.Sleep(850*time.Millisecond + time.Duration(rand.IntN(350))*time.Millisecond)
 		f.kill()
-		if _, err := os.Stat(path + ".new"); err == nil {
+		if _, err := os.Stat(path + ".sessions.new"); err == nil {
 			cut++
 		}
 		if s := readState(t, path); len(s.Sessions) < sessions {
@@ -453,8 +453,10 @@ func TestIntegrationStateTrouble(t *testing.T) {
 			t.Errorf("health: %v, %s", err, out)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if n := strings.Count(said(), "no space left on device"); n != 1 {
-			t.Errorf("said %d times: %s", n, said())
+		for _, file := range []string{"queue-0.state", "queue-0.state.sessions"} {
+			if n := strings.Count(said(), file+": no space left on device"); n != 1 {
+				t.Errorf("said of %s %d times: %s", file, n, said())
+			}
 		}
 	})
 }

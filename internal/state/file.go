@@ -31,9 +31,10 @@ const otherFile = `choose another: state.file in the policy, or --state FILE; "n
 
 // Files beside the state file.
 const (
-	newFile    = ".new"  // being written
-	lockFile   = ".lock" // held by the daemon whose file it is
-	brokenFile = ".broken-"
+	sessionsFile = ".sessions" // the same again for sessions: they are many, and change all the time
+	newFile      = ".new"      // being written
+	lockFile     = ".lock"     // held by the daemon whose files they are
+	brokenFile   = ".broken-"
 
 	// maxBroken is how many that were set aside are kept.
 	maxBroken = 3

@@ -68,7 +68,7 @@ func keep(t testing.TB, cfg Config) (*keeping, error) {
 		defer k.mu.Unlock()
 		k.says = append(k.says, text)
 	}
-	cfg.Collect = func() *State {
+	cfg.Collect = func(bool) *State {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.wrote++
@@ -115,7 +115,7 @@ func TestKeeps(t *testing.T) {
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory: %v, %v", info.Mode(), err)
 	}
-	if got := names(t, dir); !slices.Equal(got, []string{"state", "state.lock"}) {
+	if got := names(t, dir); !slices.Equal(got, []string{"state", "state.lock", "state.sessions"}) {
 		t.Errorf("left in the directory: %q", got)
 	}
 	var none *Keeper
@@ -317,5 +317,63 @@ func TestTrouble(t *testing.T) {
 	k.Start()
 	if err := k.Close(); err != nil || !strings.Contains(k.Trouble(), "entries that are not in it: 1") {
 		t.Errorf("%v, %q", err, k.Trouble())
+	}
+}
+
+// TestTwoFiles: a change is written without the sessions, and what is wrong with one
+// file leaves the other alone.
+func TestTwoFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	changes := NewChanges()
+	k, err := keep(t, Config{File: path, Every: time.Hour, Changes: changes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.state = sample(t)
+	k.Start()
+	changes.Note()
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s, err := read(path); err == nil && s != nil {
+			if len(s.Pins) != 4 || len(s.Gates) != 2 || len(s.Sessions) != 0 {
+				t.Errorf("written: %+v", s)
+			}
+			break
+		} else if time.Now().After(until) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Lstat(path + sessionsFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("sessions are written with a change: %v", err)
+	}
+	inTheWay := filepath.Join(path+sessionsFile+newFile, "x")
+	os.MkdirAll(inTheWay, 0o700)
+	if err := k.write(true); err == nil || !strings.Contains(err.Error(), path+sessionsFile) {
+		t.Errorf("sessions cannot be written: %v", err)
+	}
+	if err := k.write(false); err != nil || !strings.Contains(k.Trouble(), path+sessionsFile) {
+		t.Errorf("the sessions' trouble is forgotten: %v, %q", err, k.Trouble())
+	}
+	os.Remove(inTheWay)
+	if err := k.Close(); err != nil || k.Trouble() != "" || len(k.warnings()) != 1 {
+		t.Errorf("%v, %q, %q", err, k.Trouble(), k.warnings())
+	}
+	for _, broken := range []string{path, path + sessionsFile} {
+		whole, _ := os.ReadFile(broken)
+		os.Truncate(broken, 100)
+		k, err := keep(t, Config{File: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Release()
+		w := k.warnings()
+		if len(w) != 1 || !strings.Contains(w[0], "state file "+broken+" is not used") || (len(k.loaded.Pins) == 0) != (broken == path) || (len(k.loaded.Sessions) == 0) == (broken == path) {
+			t.Errorf("%s is cut: %q, %d pins, %d sessions", broken, w, len(k.loaded.Pins), len(k.loaded.Sessions))
+		}
+		put(t, broken, whole)
+	}
+	os.Rename(path+sessionsFile, path+"elsewhere")
+	os.Symlink(path+"elsewhere", path+sessionsFile)
+	if _, err := keep(t, Config{File: path}); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("through a link: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,14 +17,14 @@ type Config struct {
 	File string
 	// MakeDir: the directory may be made, with nobody else in it.
 	MakeDir bool
-	// Every is how often the file is written when nothing has changed but what
-	// changes all the time; 0 is a minute.
+	// Every is how often all is written, though nothing has changed but sessions,
+	// which change all the time; 0 is a minute.
 	Every time.Duration
-	// Changes: what changes seldom has changed, and is written within a second.
+	// Changes: pins or gates have changed, and are written within a second.
 	Changes Changes
-	// Collect gives what is to be written. It is called by the keeper alone, never
-	// twice at a time, and not before Start.
-	Collect func() *State
+	// Collect gives what is to be written, with the sessions or without. It is called
+	// by the keeper alone, never twice at a time, and not before Start.
+	Collect func(sessions bool) *State
 	// Warn takes a sentence that an administrator should read.
 	Warn func(text string)
 }
@@ -61,7 +63,7 @@ type Keeper struct {
 	done chan struct{}
 
 	mu      sync.Mutex
-	trouble string // why the file could not be written, "" if it was
+	trouble [2]string // why a file could not be written, "" if it was: the first, that of sessions
 }
 
 // Open takes a file for this process and returns what it holds, which is empty when
@@ -86,6 +88,12 @@ func open(cfg Config, wait time.Duration) (*Keeper, *State, error) {
 		return fail(err)
 	}
 	s, err := load(cfg.File, cfg.Warn)
+	if err == nil {
+		var known *State
+		if known, err = load(cfg.File+sessionsFile, cfg.Warn); err == nil {
+			s.Sessions = append(s.Sessions, known.Sessions...)
+		}
+	}
 	if err != nil {
 		held.Close()
 		return fail(err)
@@ -103,8 +111,7 @@ func load(path string, warn func(string)) (*State, error) {
 		if aside == "" {
 			return nil, fmt.Errorf("it cannot be used: %s; nor be set aside: %w", b.why, err)
 		}
-		warn(fmt.Sprintf("state file %s is not used: %s; it is set aside as %s, and what it knew of pins, gates and sessions is not known any more",
-			path, b.why, aside))
+		warn(fmt.Sprintf("state file %s is not used: %s; it is set aside as %s, and what it knew is not known any more", path, b.why, aside))
 	case err != nil:
 		return nil, err
 	case s != nil:
@@ -123,14 +130,16 @@ func (k *Keeper) Start() {
 		every := time.NewTicker(k.cfg.Every)
 		defer every.Stop()
 		for {
+			all := false
 			select {
 			case <-k.stop:
 				return
 			case <-every.C:
+				all = true
 			case <-k.cfg.Changes:
 			}
 			began := time.Now()
-			k.write()
+			k.write(all)
 			select {
 			case <-k.stop:
 				return
@@ -140,20 +149,31 @@ func (k *Keeper) Start() {
 	}()
 }
 
-// write writes, and notes why if it cannot. What it says once it does not repeat.
-func (k *Keeper) write() error {
-	left, err := write(k.cfg.File, k.cfg.Collect())
+// write writes what changes seldom, and all if it is time.
+func (k *Keeper) write(all bool) error {
+	s := k.cfg.Collect(all)
+	err := k.writeFile(0, k.cfg.File, &State{Written: s.Written, Pins: s.Pins, Gates: s.Gates})
+	if all {
+		err = errors.Join(err, k.writeFile(1, k.cfg.File+sessionsFile, &State{Written: s.Written, Sessions: s.Sessions}))
+	}
+	return err
+}
+
+// writeFile writes a file, and notes why if it cannot. What it says once it does not
+// repeat.
+func (k *Keeper) writeFile(which int, path string, s *State) error {
+	left, err := write(path, s)
 	trouble := ""
 	switch {
 	case err != nil:
-		err = &FileError{k.cfg.File, err, otherFile}
+		err = &FileError{path, err, otherFile}
 		trouble = err.Error() + ": what it says is old"
 	case left > 0:
-		trouble = fmt.Sprintf("state file %s: entries that are not in it: %d; there is no room, or they cannot be written", k.cfg.File, left)
+		trouble = fmt.Sprintf("state file %s: entries that are not in it: %d; there is no room, or they cannot be written", path, left)
 	}
 	k.mu.Lock()
-	again := trouble == k.trouble
-	k.trouble = trouble
+	again := trouble == k.trouble[which]
+	k.trouble[which] = trouble
 	k.mu.Unlock()
 	if trouble != "" && !again {
 		k.cfg.Warn(trouble)
@@ -161,14 +181,14 @@ func (k *Keeper) write() error {
 	return err
 }
 
-// Trouble says why the file is not as it should be, "" if it is.
+// Trouble says why a file is not as it should be, "" if both are.
 func (k *Keeper) Trouble() string {
 	if k == nil {
 		return ""
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.trouble
+	return strings.Join(slices.DeleteFunc(slices.Clone(k.trouble[:]), func(s string) bool { return s == "" }), "; ")
 }
 
 // Close writes for the last time and gives the file back. It is called once, after
@@ -179,7 +199,7 @@ func (k *Keeper) Close() error {
 	}
 	close(k.stop)
 	<-k.done
-	err := k.write()
+	err := k.write(true)
 	return errors.Join(err, k.lock.Close())
 }
 

@@ -1,11 +1,12 @@
-// Package state keeps what a daemon must not forget between two runs in one file:
-// the sessions it has seen begin, the pins that are held, and the gates that were
-// opened or closed by hand. What is decided of a connection is not among it: that stands in
-// the kernel's connection mark.
+// Package state keeps what a daemon must not forget between two runs: the sessions
+// it has seen begin, the pins that are held, and the gates that were opened or closed
+// by hand. What is decided of a connection is not among it: that stands in the
+// kernel's connection mark.
 //
-// The file is JSON, one object a line (format.go). It is replaced whole or not at
-// all, and read as any input: a file that is cut, changed or of a later version is
-// set aside, and said to be, and nothing of it is believed.
+// There are two files, for sessions are many and change all the time. A file is JSON,
+// one object a line (format.go). It is replaced whole or not at all, and read as any
+// input: one that is cut, changed or of a later version is set aside, and said to be,
+// and nothing of it is believed.
 //
 // The package does not know what a pin or a session is good for, nor how an
 // engine comes to it.
@@ -21,7 +22,7 @@ import (
 	"tlsgate/internal/engine"
 )
 
-// State is what a file holds. Times are nanoseconds since the Unix epoch.
+// State is what the files hold. Times are nanoseconds since the Unix epoch.
 type State struct {
 	Written  int64
 	Pins     []Pin
