@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"tlsgate/internal/control"
@@ -109,6 +111,65 @@ func (s *soak) openOne() error {
 		return nil
 	}
 	return err
+}
+
+// forbidden is a rule that comes and goes.
+const forbidden = "forbidden"
+
+const forbiddingRule = `
+[[rule]]
+name   = "forbidden"
+match  = { sni = "*.ok.lab.example" }
+action = "reset"
+`
+
+// policy is the one in force, in a file of another hash each time.
+func (s *soak) policy() string { return fmt.Sprintf("%s# %d\n", soakPolicy, s.version) }
+
+// replace has the daemon take another policy, and the rules follow.
+func (s *soak) replace(policy string) error {
+	r := s.f.reload(s.l, policy)
+	if !r.Changed || r.Connections.Beyond != 0 && len(s.account.lives) == 1 {
+		return fmt.Errorf("reload: %+v", r)
+	}
+	return s.rulesUp()
+}
+
+func (s *soak) rulesUp() error {
+	if out, err := program(s.t, s.l.Gateway, "rules", "up", "-c", s.f.policy).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// reload has the daemon take a policy that says the same: nobody notices.
+func (s *soak) reload() error {
+	s.version++
+	return s.replace(s.policy())
+}
+
+// forbid has it take one that forbids what is permitted, for a moment.
+func (s *soak) forbid() error {
+	began := time.Now()
+	head, rules, _ := strings.Cut(soakPolicy, "[[rule]]")
+	if err := s.replace(head + forbiddingRule + "[[rule]]" + rules); err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(s.rng.IntN(300)) * time.Millisecond)
+	err := s.reload()
+	s.account.forbade = append(s.account.forbade, window{began, time.Now()})
+	return err
+}
+
+// reloadBroken has it read what is no policy: it says so, and nothing changes.
+func (s *soak) reloadBroken() error {
+	s.f.rewrite(soakPolicy + "[[rule]]\ncolour = \"red\"\n")
+	_, said, code := s.f.ask(s.l, "reload")
+	s.f.rewrite(s.policy())
+	if code != exitUsage || !strings.Contains(said, "colour") {
+		return fmt.Errorf("reload of what is broken: %d: %s", code, said)
+	}
+	return nil
 }
 
 // gated finds data that did not wait: what the server's program read first must have

@@ -121,6 +121,9 @@ var disturbances = []disturbance{
 	{name: "release a pin", weight: 2, do: (*soak).releasePin},
 	{name: "open or close the gate", weight: 8, do: (*soak).turnGate},
 	{name: "open for one", weight: 4, do: (*soak).openOne},
+	{name: "reload", weight: 5, do: (*soak).reload},
+	{name: "reload, and forbid for a while", weight: 3, do: (*soak).forbid},
+	{name: "reload what is broken", weight: 2, do: (*soak).reloadBroken},
 	{name: "stall", weight: 1, do: (*soak).stall},
 	{name: "stop", weight: 3, ends: true, do: (*soak).stopDaemon},
 	{name: "kill -9", weight: 3, ends: true, do: (*soak).killDaemon},
@@ -136,6 +139,7 @@ type soak struct {
 	longest time.Duration
 	count   atomic.Int64 // transfers begun
 	ports   atomic.Int64
+	version int            // of the policy, which says the same in each
 	state   string         // file of what outlives a daemon
 	done    map[string]int // disturbances
 	f       *firewall
@@ -189,8 +193,8 @@ func TestIntegrationSoak(t *testing.T) {
 	s.state = filepath.Join(t.TempDir(), "state")
 	s.start()
 	// The rules stay when the daemon goes: nothing passes without one.
-	if out, err := program(t, s.l.Gateway, "rules", "up", "-c", s.f.policy).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if err := s.rulesUp(); err != nil {
+		t.Fatal(err)
 	}
 
 	s.run(duration/2, true)
@@ -260,7 +264,7 @@ func (s *soak) choose(restarts bool) *disturbance {
 
 // start starts a daemon, which leaves the rules alone.
 func (s *soak) start() {
-	s.f = startFirewall(s.t, s.l, soakPolicy, "--install-rules=false", "--state", s.state)
+	s.f = startFirewall(s.t, s.l, s.policy(), "--install-rules=false", "--state", s.state)
 	s.account.lives[len(s.account.lives)-1].began = time.Now()
 	if err := s.lookAtGate(); err != nil {
 		s.t.Error(err)

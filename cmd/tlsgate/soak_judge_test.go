@@ -22,22 +22,23 @@ type moment struct {
 
 // soakAccount is what was done, and what was told.
 type soakAccount struct {
-	lives  []life
-	killed []moment
-	opened []moment       // one by one
-	gate   []window       // when the gate was open, as far as somebody knows: longer, if anything
-	told   map[string]int // events by type
-	byFrom map[netip.AddrPort][]refusalTold
-	byID   map[string][]refusalTold
+	lives   []life
+	killed  []moment
+	opened  []moment       // one by one
+	gate    []window       // when the gate was open, as far as somebody knows: longer, if anything
+	forbade []window       // when a policy was in force that forbids what is permitted
+	told    map[string]int // events by type
+	byFrom  map[netip.AddrPort][]refusalTold
+	byID    map[string][]refusalTold
 	// claimed are ends of which it is known whose they are.
 	claimed map[netip.AddrPort]bool
 }
 
 // refusalTold is a drop event.
 type refusalTold struct {
-	id, reason, detail string
-	from               netip.AddrPort
-	at                 time.Time
+	id, rule, reason, detail string
+	from                     netip.AddrPort
+	at                       time.Time
 }
 
 // take takes the events that the daemon has written since.
@@ -56,7 +57,7 @@ func (s *soak) take() {
 			s.t.Errorf("event: %v", err)
 		}
 		id, _, _ := strings.Cut(e.TLS.SNI, ".")
-		r := refusalTold{id, e.Ours.Reason, e.Ours.Detail, netip.AddrPortFrom(e.SrcIP, e.SrcPort), at}
+		r := refusalTold{id, e.Ours.Rule, e.Ours.Reason, e.Ours.Detail, netip.AddrPortFrom(e.SrcIP, e.SrcPort), at}
 		a.byFrom[r.from] = append(a.byFrom[r.from], r)
 		if id != "" {
 			a.byID[id] = append(a.byID[id], r)
@@ -103,6 +104,10 @@ func (s *soak) explains(x *transfer, r refusalTold) bool {
 		return slices.ContainsFunc(s.account.killed, func(m moment) bool {
 			return m.from == r.from && m.at.Before(r.at.Add(time.Second)) && m.at.After(x.began)
 		})
+	case "rule":
+		if r.rule == forbidden {
+			return x.class.name == "ok" && slices.ContainsFunc(s.account.forbade, func(w window) bool { return w.around(r.at, time.Second) })
+		}
 	case "midstream", "default":
 		return s.restarted(x, false)
 	}
