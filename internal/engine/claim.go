@@ -12,8 +12,9 @@ import (
 // come, which is not delivered if others hold one of them. From then on each of its
 // packets says that the pin is in use, and is asked whether it still is. Who was
 // seen to end may be alive all the same, for an RST or FIN may not have arrived, and
-// who began unseen may have a pin that nobody knows of: while nobody else holds the
-// pin their bytes pass, and once both ends were heard they take it.
+// who began unseen may have a pin that nobody knows of: such a one passes while nobody
+// else holds the pin, and holds it weakly, for its bytes may be the last on their way
+// to an end that is gone, or anybody's; once both ends were heard it holds it as any.
 
 // pin is the part that a connection has, or asks for, in the pin of a rule.
 type pin struct {
@@ -25,6 +26,7 @@ type pin struct {
 	heard  [2]bool // ends that have spoken since
 	waived bool    // it passes whoever holds the pin: nothing is refused here
 	blind  bool    // which group is its own was not seen
+	over   bool    // both FINs were acknowledged, and it let go for that
 	told   PinTold
 
 	before, after *pin // that have part in the same holder
@@ -169,10 +171,15 @@ func (e *Engine) win(p *pin) bool {
 		e.counts.PinsShared++
 		p.told = PinShared
 	default:
-		e.counts.PinsTaken++
-		p.told = PinTaken
+		if !h.weak() {
+			e.counts.PinsTaken++
+			p.told = PinTaken
+		}
 	}
-	e.attachPin(p, h)
+	heard := p.heard
+	if e.attachPin(p, h); h.weak() {
+		p.heard = heard
+	}
 	return true
 }
 
@@ -196,6 +203,7 @@ func (e *Engine) unpinned(p *pin) {
 func (e *Engine) attachPin(p *pin, h *holder) {
 	e.detachPin(p)
 	p.holder, p.had, p.heard = h, present, [2]bool{}
+	p.over = p.over || p.c.State() == conntrack.TimeWait
 	if p.after = e.holders[h]; p.after != nil {
 		p.after.before = p
 	}
@@ -329,8 +337,12 @@ func (e *Engine) underPins(c *conntrack.Conn[flow], d conntrack.Direction, p *nf
 			return e.refuseLate(c, d, p, seg), true
 		}
 	}
-	if over := rst && c.State() == conntrack.Close || c.State() == conntrack.TimeWait; over {
-		for q := e.pins[c]; q != nil; q = q.next {
+	for q := e.pins[c]; q != nil; q = q.next {
+		switch {
+		case rst && c.State() == conntrack.Close:
+			e.letGo(q)
+		case c.State() == conntrack.TimeWait && !q.over: // else it goes on all the same
+			q.over = true
 			e.letGo(q)
 		}
 	}
@@ -358,34 +370,39 @@ func (e *Engine) refuseLate(c *conntrack.Conn[flow], d conntrack.Direction, p *n
 
 // uses reports whether a packet may pass as far as a pin is concerned.
 func (e *Engine) uses(q *pin, d conntrack.Direction, seg *packet.Parsed, brings bool) bool {
-	if h := q.holder; h != nil {
-		if h.touch(e.now) {
-			return true
-		}
+	h := q.holder
+	if h != nil && !h.touch(e.now) {
 		why := h.gone()
 		e.detachPin(q)
 		h.part(q.member)
-		q.had, q.heard = why, [2]bool{true, true} // it lives
+		if q.had = why; !h.weak() {
+			q.heard = [2]bool{true, true} // it lives
+		}
 		if why == goneMoved || why == goneFreed {
 			return false
 		}
+		h = nil
 	}
-	if q.had == present && q.c.Value.phase == reading && !q.c.Value.provisional {
+	switch {
+	case h != nil && !h.weak():
+		return true
+	case h == nil && q.had == present && q.c.Value.phase == reading && !q.c.Value.provisional:
 		return true // its ServerHello has yet to come
 	}
 	if !seg.Flags.Has(packet.RST) && !seg.Flags.Has(packet.SYN) {
 		q.heard[d] = true
 	}
+	both := q.heard[0] && q.heard[1]
 	switch {
-	case !brings:
+	case !brings || h != nil && !both:
 		return true
 	case q.blind:
 		return false
-	case q.heard[0] && q.heard[1]:
-		return e.win(q)
 	}
-	_, room := e.cfg.Pins.room(&q.applicant, e.now)
-	return room
+	q.weak = !both
+	won := e.win(q)
+	q.weak = false
+	return won
 }
 
 // violate refuses a connection that has no part in the pin of a rule, unless that is

@@ -157,8 +157,8 @@ func (e *Engine) takenText(p *pin) string {
 }
 
 func (e *Engine) heldText(p *pin) string {
-	h, room := e.cfg.Pins.room(&p.applicant, e.now)
-	if room {
+	h := e.cfg.Pins.rival(&p.applicant, e.now)
+	if h == nil {
 		return ""
 	}
 	text := ": " + h.text(e.now)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
@@ -70,6 +71,7 @@ const (
 	awaitsSessionID
 	awaitsEnds       // a connection that an earlier run has pinned
 	awaitsConnection // that lives: its hello, or whether it is resumed
+	awaitsAnswer     // of the other end of a connection whose handshake was not seen now
 )
 
 // member is a connection that has part in a pin.
@@ -77,6 +79,9 @@ type member struct {
 	id uint64
 	ends
 }
+
+// weakIdle is how long one that was heard at one end keeps others of its kind away.
+const weakIdle = int64(10 * time.Second)
 
 // maxMembers bounds those listed of a session that has many connections at once.
 const maxMembers = 64
@@ -96,6 +101,7 @@ type applicant struct {
 	psk       bool // TLS 1.3, resumed
 	sharing   tlsrules.PinTLS13
 	who       tlswire.SessionKey
+	weak      bool // it was heard at one end: it makes way for who was heard at both
 }
 
 // is reports whether the applicant is what holds a pin, or was awaited to.
@@ -107,7 +113,7 @@ func (a *applicant) is(h *holder) bool {
 		return slices.Contains(a.ids[:], h.id)
 	case awaitsEnds:
 		return a.ends == h.began.ends
-	case awaitsConnection:
+	case awaitsConnection, awaitsAnswer:
 		return a.id == h.began.id
 	}
 	switch {
@@ -130,6 +136,9 @@ func newHolder(p *Pins, a *applicant, now int64) *holder {
 	h.conns.Store(1)
 	h.members.Store(&[]member{a.member})
 	h.resumable.Store(a.resumable)
+	if a.weak {
+		h.awaits, h.idle = awaitsAnswer, weakIdle
+	}
 	return h
 }
 
@@ -142,6 +151,9 @@ func (h *holder) gone() gone {
 
 // awaited reports whether it has yet to come.
 func (h *holder) awaited() bool { return h.awaits != awaitsNone }
+
+// weak reports whether it makes way for who was heard at both ends.
+func (h *holder) weak() bool { return h.awaits == awaitsAnswer }
 
 // touch notes that a packet of it came, and reports whether it still holds the pin.
 func (h *holder) touch(now int64) bool {

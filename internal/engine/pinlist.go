@@ -12,7 +12,7 @@ import (
 type HeldPin struct {
 	Rule, Group string // Group as in "source=192.0.2.1,port=443"; "" where there is one
 	Session     bool   // else a connection
-	Awaits      string // of one that has yet to come: "client_random", "session_id", "restart" or "hello"
+	Awaits      string // of one that has yet to come: "client_random", "session_id", "restart", "hello" or "answer"
 	ByHand      bool
 	ID          uint64 // of the connection that took it; 0: one of an earlier run
 	// Client and Server are its ends, as far as they are known.
@@ -23,7 +23,7 @@ type HeldPin struct {
 	Members        []uint64 // their IDs, some of them where there are many
 }
 
-var awaitsNames = [...]string{"", "client_random", "session_id", "restart", "hello"}
+var awaitsNames = [...]string{"", "client_random", "session_id", "restart", "hello", "answer"}
 
 func (h *holder) held() HeldPin {
 	p := HeldPin{
@@ -74,7 +74,7 @@ func (e *Engine) pinTold(c *conntrack.Conn[flow]) *PinPart {
 	part := &PinPart{Told: of.told, Rule: of.group.rule, Group: of.group.values}
 	h := of.holder
 	if h == nil {
-		h, _ = e.cfg.Pins.room(&of.applicant, e.now)
+		h = e.cfg.Pins.rival(&of.applicant, e.now)
 	}
 	if h != nil {
 		held := h.held()

@@ -169,6 +169,10 @@ func (p *Pins) take(a *applicant, now int64) (*holder, pinned) {
 				h.expire(now)
 				continue
 			}
+			if i := slices.IndexFunc(list, (*holder).weak); i >= 0 && !a.weak {
+				list[i].leave(goneIdle)
+				continue
+			}
 			return list[len(list)-1], pinRefused
 		}
 		mine := newHolder(p, a, now)
@@ -183,14 +187,13 @@ func (p *Pins) take(a *applicant, now int64) (*holder, pinned) {
 	}
 }
 
-// room reports whether an applicant could take the pin of its group now, or who
-// stands in its way.
-func (p *Pins) room(a *applicant, now int64) (*holder, bool) {
+// rival returns a holder that stands in an applicant's way now, nil for none.
+func (p *Pins) rival(a *applicant, now int64) *holder {
 	list := groupIn(p.place(a.group).Load(), a.group).present()
 	if len(list) < a.places || slices.ContainsFunc(list, a.is) || longestSilent(list, now) != nil {
-		return nil, true
+		return nil
 	}
-	return list[len(list)-1], false
+	return list[len(list)-1]
 }
 
 // longestSilent returns the holder that has been silent for the longest time, of

@@ -57,8 +57,8 @@ func (p *Pins) Export() (list []KnownPin) {
 		if k.Used == always {
 			k.Used = h.since
 		}
-		if k.Used < minTime {
-			return // gone meanwhile
+		if k.Used < minTime || h.weak() {
+			return // gone meanwhile, or there was nothing to have yet
 		}
 		for _, m := range *orNone(h.members.Load()) {
 			k.Ends = append(k.Ends, [2]netip.AddrPort{m.client, m.server})
