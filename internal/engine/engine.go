@@ -243,6 +243,12 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	case m.Kind(has) == nfq.Accepted && has == m.Accepted(e.cfg.Generation):
 		e.earlier(c, decided, tlsrules.Accept)
 		return
+	case m.Kind(has) == nfq.Accepted && e.again.former(m.Generation(has)):
+		e.earlier(c, decided, tlsrules.Accept)
+		c.Value.devices[d], c.Value.devices[d.Other()] = p.InDev, p.OutDev
+		c.Value.adoption--
+		e.renew(c, d, seg)
+		return
 	case m.Kind(has) == nfq.Refused:
 		e.earlier(c, refused, tlsrules.Reset)
 		return

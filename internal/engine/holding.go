@@ -227,13 +227,19 @@ func (e *Engine) lookAtGates() (more bool) {
 			if n == 0 {
 				return true
 			}
-			e.opened(q.first.conn)
+			c := q.first.conn
+			if e.renew(c, conntrack.Original, nil); q.first != nil && q.first.conn == c {
+				e.opened(c)
+			}
 		}
 		for ; q.first != nil && q.first.expired(e.now); n-- {
 			if n == 0 {
 				return true
 			}
-			e.expireHold(q.first)
+			h := q.first
+			if e.renew(h.conn, conntrack.Original, nil); q.first == h && h.expired(e.now) {
+				e.expireHold(h)
+			}
 		}
 		if q.first == nil {
 			delete(e.holding, g)

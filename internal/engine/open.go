@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+
+	"tlsgate/conntrack"
 )
 
 // ErrWaitsForNothing: no rule has the connection's data wait, or none any more.
@@ -23,6 +25,7 @@ func (e *Engine) Open(ctx context.Context, id uint64, a, b netip.AddrPort) (befo
 			return
 		}
 		e.see(c, &before)
+		e.renew(c, conntrack.Original, nil)
 		switch {
 		case c.Value.phase == refused:
 			wrong = ErrRefused

@@ -46,6 +46,9 @@ func (e *Engine) Pin(ctx context.Context, id uint64, a, b netip.AddrPort, rule s
 }
 
 func (e *Engine) pinByHand(c *conntrack.Conn[flow], rule string) (HeldPin, Moved, error) {
+	if e.renew(c, conntrack.Original, nil); c.Value.phase == refused {
+		return HeldPin{}, Moved{}, ErrRefused
+	}
 	p, err := e.pinNamed(c, rule)
 	if err != nil {
 		return HeldPin{}, Moved{}, err

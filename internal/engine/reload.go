@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"tlsgate/conntrack"
@@ -39,6 +40,17 @@ type again struct {
 	wrapped     bool
 	piece       [mostRefused]*conntrack.Conn[flow]
 	opens       int64 // when the next piece may be
+	// generations of the policies before, the latest ones: what they have accepted,
+	// or an earlier run under them, and left to the kernel may not be in the table.
+	generations [maxFormer]uint32
+	formers     int // all of them there were
+}
+
+const maxFormer = 64
+
+// former reports whether a policy before the one in force had a generation.
+func (r *again) former(generation uint32) bool {
+	return slices.Contains(r.generations[:min(r.formers, maxFormer)], generation)
 }
 
 const (
@@ -70,6 +82,11 @@ func (e *Engine) Adopted(ctx context.Context) (a Adopted, err error) {
 func (e *Engine) adopt(cfg Config, policy *tlsrules.Policy) {
 	cfg = cfg.withDefaults()
 	own := &e.cfg
+	r := &e.again
+	if own.Generation != cfg.Generation && !r.former(own.Generation) {
+		r.generations[r.formers%maxFormer] = own.Generation
+		r.formers++
+	}
 	own.Default, own.Limits, own.Grace, own.Overload, own.MPTCP = cfg.Default, cfg.Limits, cfg.Grace, cfg.Overload, cfg.MPTCP
 	own.Offload, own.Generation = cfg.Offload, cfg.Generation
 	own.Gates.Adopt(policy)
@@ -78,7 +95,6 @@ func (e *Engine) adopt(cfg Config, policy *tlsrules.Policy) {
 	e.policy = policy
 	e.adoption++
 	e.stories.since = e.now
-	r := &e.again
 	r.Adopted = Adopted{}
 	r.walks, r.from, r.wrapped = true, r.place, false
 }
@@ -248,6 +264,9 @@ func (e *Engine) review(c *conntrack.Conn[flow], dir conntrack.Direction, seg *p
 	if would, ok := e.policy.Observed(&e.memory.judgement); ok {
 		e.observe(c, would, e.policy.Explain(would, facts))
 	}
+	if f.ins != nil && !f.assumed() {
+		f.ins.judgement = e.memory.judgement
+	}
 	unseen := c.Midstream && facts.Client == nil
 	e.renewPins(c, facts, &e.memory.judgement, d.Decided && !unseen)
 	was := f.decision()
@@ -386,48 +405,4 @@ func (e *Engine) forbid(c *conntrack.Conn[flow], d tlsrules.Decision, detail str
 		e.reset(c, dir, seg.Seq, seg.Ack, seg.Flags.Has(packet.ACK))
 	}
 	e.release(c)
-}
-
-// spoken reports whether anything was read of a connection.
-func (e *Engine) spoken(c *conntrack.Conn[flow]) bool {
-	for d := conntrack.Original; d <= conntrack.Reply; d++ {
-		if s := &c.Value.streams[d]; s.Started() && (!c.HasISS(d) || s.Next() != c.ISS(d).Add(1)) {
-			return true
-		}
-	}
-	return false
-}
-
-// renewSearch has the search in a connection's cleartext go on for the texts of the
-// policy in force.
-func (e *Engine) renewSearch(c *conntrack.Conn[flow]) {
-	f := &c.Value
-	s, facts := f.search, &f.ins.facts
-	if s == nil {
-		if len(e.policy.Patterns()) > 0 && e.spoken(c) {
-			facts.Lost |= tlsrules.LostTexts
-		}
-		return
-	}
-	found, all := e.policy.Translate(s.policy, facts.Contains)
-	if facts.Contains = found; !all {
-		facts.Lost |= tlsrules.LostTexts
-	}
-	for i, state := range s.state {
-		s.state[i] = e.policy.TranslateState(s.policy, state)
-	}
-	s.policy = e.policy
-}
-
-// unsearched judges a connection whose cleartext is over, and whose policy waits for a
-// text that may have passed before it was in force. It was not found: that is all that
-// will ever be known, and who is permitted is not to wait for more.
-func (e *Engine) unsearched(c *conntrack.Conn[flow]) {
-	f := &c.Value
-	if f.phase != reading || !f.ins.facts.ContainsOver || !f.ins.facts.Lost.Has(tlsrules.LostTexts) || f.ins.decision.Decided {
-		return
-	}
-	f.ins.facts.Lost &^= tlsrules.LostTexts
-	f.ins.judgement = tlsrules.Judgement{}
-	e.judge(c)
 }

@@ -158,6 +158,29 @@ func TestReloadMidstream(t *testing.T) {
 			}
 		}
 	}
+	// What an earlier run has accepted under a policy that was in force since goes on,
+	// whatever becomes of others that began unseen.
+	for _, n := range []int{1, 4, 200} { // reloads
+		for _, tt := range []struct {
+			mark   uint32
+			policy *tlsrules.Policy
+			passes bool
+		}{{5, policy(acceptAll), true}, {5, reset, false}, {4, policy(acceptAll), false}} {
+			l, k := midstreamLab(t, MidstreamReset, policy(acceptAll))
+			cfg := l.e.cfg
+			for i := range n {
+				cfg.Generation = uint32(5 + (i+1)%3)
+				l.e.adopt(cfg, tt.policy)
+			}
+			if cfg.Generation == 5 {
+				t.Fatal("it is the latest")
+			}
+			k.unkernelled, k.mark = true, l.marks.Accepted(tt.mark)
+			if got := k.data(original, 0, body) && k.data(reply, 0, body); got != tt.passes || got && k.mark != l.marks.Accepted(cfg.Generation) || !got && (k.mark != l.marks.Refused() || !k.closed()) {
+				t.Errorf("mark of generation %d, %d reloads: passes %v, mark %#x, closed %v", tt.mark, n, got, k.mark, k.closed())
+			}
+		}
+	}
 	// A ClientHello in it is judged by the new policy.
 	good, evil := hellos(t)
 	for _, hello := range [][]byte{good, evil} {

@@ -11,6 +11,7 @@ import (
 
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
 	"tlsgate/tlsrules"
 )
 
@@ -440,4 +441,34 @@ func TestReloadOver(t *testing.T) {
 			}
 		}
 	}
+}
+
+// BenchmarkWalk judges connections again that are left to the kernel.
+func BenchmarkWalk(b *testing.B) {
+	const connections = 50_000
+	turns := recording(b, "tls12 rsa")
+	packets := script(b, policy(acceptAll), turns, strategies["mss"])
+	const fin = 1
+	packets = packets[:slices.IndexFunc(packets, func(b []byte) bool { return b[20+13]&fin != 0 })]
+	e := New(config(), policy(acceptAll))
+	for i := range connections {
+		for _, p := range packets {
+			setPort(p, uint16(1024+i%50_000))
+			e.Packet(&nfq.Packet{Payload: p, InDev: 1, OutDev: 2}, second)
+		}
+	}
+	policies := []*tlsrules.Policy{partner(), named("api.bank.example")}
+	b.ReportAllocs()
+	rounds := 0
+	for b.Loop() {
+		e.adopt(e.cfg, policies[rounds%2])
+		for e.again.walks {
+			e.guardedWalk()
+		}
+		rounds++
+	}
+	if a := e.again.Adopted; a.Judged != connections || a.Refused != 0 {
+		b.Fatalf("%+v", a)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rounds*connections), "ns/connection")
 }
