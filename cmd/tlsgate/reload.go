@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"reflect"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -249,7 +248,7 @@ func (r *reloader) exchange(ctx context.Context, old, next *config.Config) (bool
 	if err != nil {
 		return false, err
 	}
-	if were, err := rulesOf(old); err == nil && reflect.DeepEqual(rules, were) {
+	if were, err := rulesOf(old); err == nil && sameRules(rules, were) {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, rulesWait)
@@ -266,6 +265,18 @@ func (r *reloader) exchange(ctx context.Context, old, next *config.Config) (bool
 		return false, f
 	}
 	return true, nil
+}
+
+// sameRules reports whether two make the same of the kernel's tables.
+func sameRules(a, b nfq.Rules) bool {
+	for _, f := range []nfq.Family{nfq.IPv4, nfq.IPv6} {
+		one, err := a.Render(f)
+		other, err2 := b.Render(f)
+		if err != nil || err2 != nil || one != other {
+			return false
+		}
+	}
+	return true
 }
 
 // takeBack puts the rules of the policy in force back in place, even if whoever has
