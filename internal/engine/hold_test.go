@@ -73,7 +73,11 @@ func (k *link) finish(turns []turn) {
 // answer, in segments of any size and order.
 func (k *link) answering(turns []turn) {
 	r := rand.New(rand.NewPCG(9, 9))
-	for range 2000 {
+	had := -1
+	for idle := 0; idle < 100; idle++ {
+		if n := len(k.ends[0].got) + len(k.ends[1].got); n > had {
+			had, idle = n, 0
+		}
 		var base [2]int
 		for _, t := range turns {
 			to := k.ends[t.dir.Other()]
