@@ -139,6 +139,7 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	if e.stories.new(seg.Flags, r.Verdict) {
 		e.noted(r.Verdict, r.Mark)
 	}
+	e.stories.conn = nil // what comes before the next packet is not of this one
 	if seg.MPTCP && seg.Flags.Has(packet.SYN) && r.Verdict != nfq.Drop && e.cfg.MPTCP == MPTCPStrip {
 		e.counts.MPTCPStripped++
 		e.scratch = seg.StripMPTCP(e.scratch[:0])

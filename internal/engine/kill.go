@@ -153,6 +153,7 @@ func (e *Engine) probe(c *conntrack.Conn[flow], d conntrack.Direction) {
 	}
 	b := e.bare(c, d, packet.ACK, c.Acked(d).Sub(1), c.Sent(d.Other()))
 	e.scratch = b.Append(e.scratch[:0])
+	e.noteInjected(c, d, b.Seq, packet.ACK, 0)
 	e.send(e.scratch, c.Value.devices[d.Other()])
 }
 

@@ -321,6 +321,28 @@ func engineAnswers(t *testing.T, l *lab) func() {
 	return func() { close(stop); <-done }
 }
 
+// TestStoryBetweenPackets: what is sent between packets is of its own connection,
+// and not told of the one whose packet came last.
+func TestStoryBetweenPackets(t *testing.T) {
+	l := newLab(t, config(), alerting())
+	k := l.link4()
+	k.losing = 100
+	k.play(recording(t, "tls12 rsa"), strategies["gso"])
+	other := l.link4()
+	other.open() // the last packet says nothing new
+	before := other.why(t, other.id(t))
+	for range 5 {
+		l.now += second
+		l.e.Tick(l.now)
+	}
+	if now := other.why(t, other.id(t)); timeline(&now) != timeline(&before) {
+		t.Errorf("got\n%s\nbefore\n%s", timeline(&now), timeline(&before))
+	}
+	if s := k.why(t, k.id(t)); strings.Count(timeline(&s), "ours FIN") < 2 {
+		t.Errorf("alerts that were sent again are not told:\n%s", timeline(&s))
+	}
+}
+
 // TestStoryOfMany: of a connection of any length the first moments are told, the
 // last, and how many there were between.
 func TestStoryOfMany(t *testing.T) {
@@ -443,5 +465,62 @@ func TestStoryMemory(t *testing.T) {
 	t.Logf("%d bytes a story", each)
 	if each > limit {
 		t.Errorf("%d bytes a story, want at most %d", each, limit)
+	}
+}
+
+// TestStoryAfterReload: of a connection that another policy has judged it is told
+// what the one in force says, which may have fewer rules, or more.
+func TestStoryAfterReload(t *testing.T) {
+	rules := []tlsrules.Rule{
+		{Name: "elsewhere", Match: []tlsrules.Condition{condition("port", "25")}, Action: tlsrules.Reset, HasAction: true},
+		{Name: "partner", Require: []tlsrules.Condition{condition("cipher", partnerSuites...)}, Otherwise: tlsrules.Reset},
+	}
+	l := newLab(t, config(), policy(acceptAll, rules...))
+	bad, good := l.link4(), l.link4()
+	bad.play(recording(t, "tls12 rsa"), strategies["gso"])
+	good.play(recording(t, "tls12 ecdhe"), strategies["gso"])
+	for _, p := range []*tlsrules.Policy{policy(acceptAll), named("api.bank.example"), policy(acceptAll, rules...)} {
+		l.now += second
+		l.e.now = l.now
+		l.e.adopt(l.e.cfg, p)
+		for _, k := range []*link{bad, good} {
+			s := k.why(t, k.id(t))
+			if asked := s.Asked(); !s.Anew || len(asked) != p.Len() || p.Len() > 0 && asked[p.Len()-1].Says != tlsrules.Applies {
+				t.Errorf("%d rules: anew %v, %+v", p.Len(), s.Anew, asked)
+			}
+		}
+	}
+	fresh := l.link4()
+	fresh.play(recording(t, "tls12 ecdhe"), strategies["gso"])
+	if s := fresh.why(t, fresh.id(t)); s.Anew {
+		t.Errorf("a new connection was judged by another policy")
+	}
+}
+
+// TestStoryRemembered: of a connection whose facts are not kept it is told what is
+// remembered, with the conditions that this does not answer.
+func TestStoryRemembered(t *testing.T) {
+	p := policy(acceptAll, tlsrules.Rule{
+		Name: "groups", Match: []tlsrules.Condition{condition("sni", "api.bank.example")},
+		Require: []tlsrules.Condition{condition("offers_group", "x25519")}, Otherwise: tlsrules.Reset,
+	})
+	l := newLab(t, config(), p)
+	k := l.link4()
+	k.play(recording(t, "tls13"), strategies["gso"])
+	for range keptPassing + 1 {
+		l.link4().play(recording(t, "tls13"), strategies["gso"])
+	}
+	s := k.why(t, k.id(t))
+	if !s.Anew || s.Facts == nil || string(s.Facts.Client.ServerName) != "api.bank.example" {
+		t.Fatalf("anew %v, %+v", s.Anew, s.Facts)
+	}
+	a := s.Asked()[0]
+	if a.Says != tlsrules.Applies || a.Match[0].Answer != tlsrules.True || a.Require[0].Answer != tlsrules.NotYet || !strings.Contains(a.Require[0].Seen, "not remembered") {
+		t.Errorf("%+v", a)
+	}
+	for _, f := range s.Facts.Told() {
+		if strings.Contains(f.Text, "offered no") {
+			t.Errorf("told of what is not remembered: %s", f.Text)
+		}
 	}
 }
