@@ -117,8 +117,11 @@ func whyMoment(m *control.Moment) string {
 		text = "the operator ends it"
 	case "injected":
 		text = fmt.Sprintf("we send in the name of the %s: %s", m.From, m.Flags)
-		if m.Bytes > 0 {
+		switch {
+		case m.Bytes > 0:
 			text += ", an alert"
+		case m.Flags == "ACK":
+			text += ", to be told where the other side stands"
 		}
 	default:
 		text = fmt.Sprintf("%s: %s", m.From, m.Flags)
