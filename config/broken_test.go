@@ -278,6 +278,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(tt.text)
 	}
 	f.Add("[[rule]]\nmatch = { source = \"::/0\", port = [1, \"2-3\"] }\nrequire = { cipher = \"0xC02F\" }\naction = \"accept\"\n")
+	f.Add("[[rule]]\npin = { to = \"session\", per = [\"source\", \"sni\"], connections = 2, idle = \"5m\", tls13 = \"same-client\" }\n")
+	f.Add("[[rule]]\naction = \"hold\"\nhold = { what = \"application_data\", open = 2026-12-01T10:00:00+05:30, patience = \"1h\" }\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "file:") || strings.Contains(text, "certificate") {
 			t.Skip("reads files")
