@@ -51,6 +51,13 @@ func (s *hellosSeen) of(client netip.AddrPort) []string {
 	return s.names[client]
 }
 
+// forget is for a port that serves another play.
+func (s *hellosSeen) forget(client netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.names, client)
+}
+
 // serveAdversaries is a TLS server of Go's on port 443 that notes every hello.
 func serveAdversaries(t testing.TB, l *lab.Lab) *hellosSeen {
 	t.Helper()
@@ -164,6 +171,7 @@ func playOnWire(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server net
 		if server.Addr().Is6() {
 			client = netip.AddrPortFrom(l.Client.IPv6, port.Port)
 		}
+		seen.forget(client)
 		p := adversary.NewPeer(adversaryWire{port}, client, server, stake, adversaryQuiet)
 		p.Play(trick)
 		p.HangUp()
