@@ -28,6 +28,7 @@ const (
 	Overlaps  Group = "overlap"
 	Records   Group = "records"
 	Hellos    Group = "hello"
+	Servers   Group = "server side"
 	Middle    Group = "middle of life"
 	IP        Group = "IP"
 )
@@ -71,7 +72,7 @@ func (t *Trick) Stakes() []Stake {
 func Tricks() []Trick {
 	list := slices.Concat(
 		segments(), handshakes(), decoys(), teardowns(), urgents(), subflows(), overlaps(),
-		records(), hellos(), middles(), packets(),
+		records(), hellos(), servers(), middles(), packets(),
 	)
 	for i := range list {
 		t := &list[i]

@@ -67,6 +67,7 @@ func play(t *testing.T, what string, trick *Trick, policy *config.Config, stack 
 	server := netip.AddrPortFrom(netip.MustParseAddr(hosts[1]), 443)
 	m := NewModel(policy, midstream, stack, server)
 	p := NewPeer(m, client, server, stake, 100*time.Millisecond)
+	p.Later = stack.Later
 	p.Play(trick)
 	if wrong := p.Won(m.Server.names); wrong != "" {
 		t.Errorf("%s: %s; refused for %v, the server has seen %v and is in state %d", what, wrong, m.Reasons(), m.Server.names, m.Server.state)

@@ -25,12 +25,14 @@ type Peer struct {
 	Options []byte
 	Stamps  bool
 	ISS     uint32
+	// Later: of two copies not yet read the later one counts.
+	Later bool
 
 	wire    Wire
 	irs     uint32
 	heard   bool // the SYN-ACK came
 	got     []byte
-	early   map[int][]byte
+	early   map[int]byte
 	una     uint32 // of ours, acknowledged before
 	stream  []byte // what is meant to arrive
 	reset   bool
@@ -49,7 +51,7 @@ func NewPeer(w Wire, client, server netip.AddrPort, s Stake, quiet time.Duration
 	return &Peer{
 		Client: client, Server: server, Stake: s, Spec: spec, Hello: spec.Record(), Good: innocent().Record(),
 		Options: []byte{2, 4, 5, 180, 1, 3, 3, 7}, ISS: 0x10203040, wire: w, patient: quiet, clock: 1 << 20,
-		early: map[int][]byte{},
+		early: map[int]byte{},
 	}
 }
 
@@ -186,7 +188,7 @@ func (p *Peer) pass(d time.Duration) {
 func (p *Peer) again(iss uint32) {
 	p.settle()
 	p.ISS, p.irs, p.heard, p.reset, p.una = iss, 0, false, false, 0
-	p.got, p.stream, p.early = nil, nil, map[int][]byte{}
+	p.got, p.stream, p.early = nil, nil, map[int]byte{}
 }
 
 // insist sends again what the server has not acknowledged, as a TCP would.
@@ -240,21 +242,16 @@ func (p *Peer) take(ip []byte) {
 
 // hear puts the server's bytes in order.
 func (p *Peer) hear(at int, b []byte) {
-	if at < 0 || at > 1<<20 || len(p.early) > 1<<12 {
-		return
-	}
-	p.early[at] = slices.Clone(b)
-	for moved := true; moved; {
-		moved = false
-		for at, b := range p.early {
-			if at <= len(p.got) {
-				delete(p.early, at)
-				if end := at + len(b); end > len(p.got) {
-					p.got = append(p.got, b[len(p.got)-at:]...)
-					moved = true
-				}
+	for i, v := range b {
+		if at := at + i; at >= len(p.got) && at < 1<<20 {
+			if _, has := p.early[at]; !has || p.Later {
+				p.early[at] = v
 			}
 		}
+	}
+	for v, ok := p.early[len(p.got)]; ok; v, ok = p.early[len(p.got)] {
+		delete(p.early, len(p.got))
+		p.got = append(p.got, v)
 	}
 }
 

@@ -65,9 +65,11 @@ type receiver struct {
 	newest   uint32
 	reply    []byte
 	una      uint32
-	names    []string // that its program has seen
-	began    int      // connections
-	flights  int      // answers
+	names    []string          // that its program has seen
+	began    int               // connections
+	flights  int               // answers
+	base     uint32            // bytes said before the program's answer
+	speak    func(r *receiver) // sends the answer; nil sends it as TCP does
 }
 
 type receiverState uint8
@@ -90,7 +92,7 @@ func (r *receiver) segment(seq uint32, f packet.Flags, b []byte) {
 	r.send(s.Packet())
 }
 
-func (r *receiver) sent() uint32 { return r.iss + 1 + uint32(len(r.reply)) }
+func (r *receiver) sent() uint32 { return r.iss + 1 + r.base + uint32(len(r.reply)) }
 
 // receive takes a packet as a host would.
 func (r *receiver) receive(ip []byte) {
@@ -116,7 +118,7 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 	r.peer, r.state, r.irs = from, received, uint32(t.Seq)
 	r.iss = 0x50000000 + uint32(r.began)*0x01000000
 	r.began++
-	r.next, r.una, r.stamps, r.newest = r.irs+1, r.iss, t.HasTimestamp, t.TSVal
+	r.base, r.next, r.una, r.stamps, r.newest = 0, r.irs+1, r.iss, t.HasTimestamp, t.TSVal
 	r.stream, r.reply, r.early, r.urgent = nil, nil, map[uint32]byte{}, map[uint32]bool{}
 	if r.FastOpen {
 		r.text(uint32(t.Seq)+1, t)
@@ -228,8 +230,12 @@ func (r *receiver) read() bool {
 // say sends what the client has not acknowledged.
 func (r *receiver) say() {
 	const size = 1400
-	for at := max(int(int32(r.una-r.iss-1)), 0); at < len(r.reply); at += size {
-		r.segment(r.iss+1+uint32(at), packet.ACK|packet.PSH, r.reply[at:min(at+size, len(r.reply))])
+	if r.speak != nil && len(r.reply) > 0 {
+		r.speak(r)
+		return
+	}
+	for at := max(int(int32(r.una-r.iss-1-r.base)), 0); at < len(r.reply); at += size {
+		r.segment(r.iss+1+r.base+uint32(at), packet.ACK|packet.PSH, r.reply[at:min(at+size, len(r.reply))])
 	}
 }
 
