@@ -70,6 +70,7 @@ type Stream struct {
 	span    uint16
 	started bool
 	broken  bool   // bytes were read and not remembered: nothing is certain any more
+	leapt   bool   // by Leap
 	fresh   []byte // new bytes of the segment offered: [next, next+len), not ours
 	kept    []ref  // blocks by place, ascending; bytes before next are spent
 	log     []ref  // blocks of spans, ascending, each holding a byte after una
@@ -206,6 +207,17 @@ func (s *Stream) Skip(to seqnum.Value, b *Budget) {
 	s.next = to
 	s.spend(b)
 }
+
+// Leap begins anew at to, because the receiver says that it has all before: if it
+// tells the truth that has passed unseen.
+func (s *Stream) Leap(to seqnum.Value, b *Budget) {
+	s.Release(b)
+	s.Start(to)
+	s.leapt = true
+}
+
+// Leapt reports whether the stream began anew by Leap.
+func (s *Stream) Leapt() bool { return s.leapt }
 
 // Forget lets go of all that was read, acknowledged or not: for one who cannot
 // wait for that.

@@ -36,3 +36,31 @@ func TestFailOpenMissed(t *testing.T) {
 		}
 	}
 }
+
+// TestFailOpenLie: a client that acknowledges what its server has not said yet is
+// not believed: nothing of the server's is delivered unread, nor is the connection
+// accepted.
+func TestFailOpenLie(t *testing.T) {
+	for _, ahead := range []uint32{1, 100, 5000} {
+		cfg := config()
+		cfg.Lossy = true
+		l := newLab(t, cfg, partner())
+		k := l.link4()
+		turns := recording(t, "tls12 rsa")
+		k.open()
+		k.data(original, 0, turns[0].bytes)
+		k.ack(reply)
+		s := k.segment(original, len(k.ends[1].got), nil, packet.ACK)
+		s.ack += ahead
+		k.decoy(s)
+		for at := 0; at < len(turns[1].bytes); at += 500 {
+			k.data(reply, at, turns[1].bytes[at:min(at+500, len(turns[1].bytes))])
+		}
+		if got := len(k.ends[0].got); got != 0 || l.e.counts.Unread != 0 {
+			t.Errorf("%d ahead: the client has got %d bytes, %d connections counted as unread", ahead, got, l.e.counts.Unread)
+		}
+		if l.e.counts.Ambiguous != 1 || !k.closed() {
+			t.Errorf("%d ahead: %d connections ambiguous, closed: %v", ahead, l.e.counts.Ambiguous, k.closed())
+		}
+	}
+}

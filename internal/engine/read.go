@@ -31,18 +31,41 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 		f.summarise()
 		f.ins.tls.Reset()
 		f.ins.facts.Server = nil // of a ServerHello that is forgotten
-		s.Release(&e.budget)
-		s.Start(acked)
+		s.Leap(acked, &e.budget)
+	case e.cfg.Lossy && s.Next().Less(acked) && d == conntrack.Original && f.phase == reading:
+		// The client may lie: what the server says next tells.
+		s.Leap(acked, &e.budget)
 	case e.cfg.Lossy && s.Next().Less(acked):
-		// The queue was full and let them pass: nothing certain can be said.
-		e.counts.Unread++
-		e.circumstance(c, tlsrules.Accept, tlsrules.ReasonMidstream, "")
+		e.missedSome(c)
 		s.Release(&e.budget)
 		s.Start(acked)
 	default:
 		s.Acknowledge(acked, &e.budget)
 	}
 }
+
+// missedSome accepts a connection of which the queue was full and let bytes pass:
+// nothing certain can be said.
+func (e *Engine) missedSome(c *conntrack.Conn[flow]) {
+	e.counts.Unread++
+	e.circumstance(c, tlsrules.Accept, tlsrules.ReasonMidstream, "")
+}
+
+// unleap judges a segment behind bytes that only an acknowledgement says have
+// passed. They have if their sender goes on behind them. If it says them now they
+// are unread, and who acknowledged them might take them still.
+func (e *Engine) unleap(c *conntrack.Conn[flow], d conntrack.Direction, seq seqnum.Value) {
+	f := &c.Value
+	switch {
+	case f.phase != reading || f.provisional || e.cfg.Recorded:
+	case seq.Less(c.Acked(d)):
+		e.ambiguous(c, tlsrules.ReasonTCPInvalid, leaptText)
+	case e.cfg.Lossy && !c.Midstream:
+		e.missedSome(c)
+	}
+}
+
+const leaptText = "it was acknowledged before it was said"
 
 // read takes the new bytes of a segment and judges what they say. A segment
 // passes only if it was read, or kept to be read with the one that fills the
@@ -75,6 +98,11 @@ func (e *Engine) read(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.Pac
 	seq, before := seg.Seq, s.Next()
 	if seg.Flags.Has(packet.SYN) {
 		seq = seq.Add(1)
+	}
+	if s.Leapt() {
+		if e.unleap(c, d, seq); f.phase == refused {
+			return e.refuse(c, d, p, seg, before)
+		}
 	}
 	switch e.offer(c, d, seq, seg) {
 	case reassembly.Refused:
