@@ -178,6 +178,8 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	}
 	if len(t.Payload) > 0 {
 		r.text(seq, t)
+	} else if ahead < 0 {
+		r.challenge() // a keep-alive
 	}
 	if t.Flags.Has(packet.FIN) && seq+uint32(len(t.Payload)) == r.next { // it closes too
 		r.next++

@@ -130,6 +130,7 @@ func chains() (list []Trick) {
 		{"an authentication header", []Header{{51, append([]byte{1}, make([]byte, 9)...)}}, nil, false},
 		{"an experimental header", []Header{{253, options}}, nil, false},
 		{"a header that ends the chain", []Header{{59, options}}, nil, false},
+		{"a jumbo payload option", []Header{{0, []byte{0, 0xc2, 4, 0, 0, 0, 200}}}, nil, false},
 		{"a header longer than the packet", []Header{{60, []byte{200, 1, 4, 0, 0, 0, 0}}}, nil, false},
 	} {
 		list = append(list, Trick{

@@ -2,6 +2,7 @@ package adversary
 
 import (
 	"bytes"
+	"net/netip"
 	"time"
 )
 
@@ -80,6 +81,40 @@ func middles() []Trick {
 				p.answered()
 				p.ack()
 				p.behind(text)
+			},
+		},
+		{
+			Name: "the daemon starts, and the client acknowledges what the server has not said yet", Group: Middle, Model: "it takes a daemon of its own",
+			Ambiguous: true, Why: "what is said after it was acknowledged is ambiguous",
+			Play: func(p *Peer) {
+				p.open()
+				p.wire.(*Model).Restart()
+				p.send(p.segment(-1, nil)) // a keep-alive, which the server answers
+				p.settle()
+				s := p.segment(0, nil)
+				s.Ack += 5000
+				p.decoy(s)
+				p.data(0, p.Hello)
+			},
+		},
+		{
+			Name: "the daemon starts, and the client's port is the lower one", Group: Middle, Model: "it takes a daemon of its own",
+			Why: "a hello says who is the client, whatever the ports look like",
+			Play: func(p *Peer) {
+				p.Client = netip.AddrPortFrom(p.Client.Addr(), 100)
+				p.open()
+				p.wire.(*Model).Restart()
+				p.data(0, p.Hello)
+			},
+		},
+		{
+			Name: "half the hello, a minute, the rest", Group: Middle, Model: "it takes a minute",
+			Why: "a hello that is not there within limits.decide is refused",
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, p.Hello[:100])
+				p.pass(time.Minute)
+				p.data(100, p.Hello[100:])
 			},
 		},
 		{

@@ -1,6 +1,7 @@
 package adversary
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -121,6 +122,19 @@ func segments() []Trick {
 					s := p.segment(at, p.Hello[at:min(at+60, len(p.Hello))])
 					s.Flags |= packet.CWR
 					s.Reserved = 0xe
+					p.send(s)
+				}
+			},
+		},
+		{
+			Name: "forty octets of options on every segment", Group: Segments, Honest: true,
+			Why: "options that mean nothing are passed over",
+			Play: func(p *Peer) {
+				p.open()
+				p.mean(0, p.Hello)
+				for at := 0; at < len(p.Hello); at += 60 {
+					s := p.segment(at, p.Hello[at:min(at+60, len(p.Hello))])
+					s.Options = append(bytes.Repeat([]byte{1}, 30), 0xfe, 10, 1, 2, 3, 4, 5, 6, 7, 8)
 					p.send(s)
 				}
 			},
