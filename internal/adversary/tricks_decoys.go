@@ -16,7 +16,6 @@ type unseen struct {
 	name, why string
 	honest    bool // no server takes it
 	stamps    bool
-	model     string
 	hide      func(p *Peer, s Segment) Segment
 }
 
