@@ -757,3 +757,45 @@ func (k *link) lives() uint64 {
 	}
 	return c.ID
 }
+
+// TestPinBeside: what a receiver would discard by all that is known does not pass
+// beside the pin either, though the connection be decided: who goes on after he was
+// seen to end may know better where the receiver stands.
+func TestPinBeside(t *testing.T) {
+	turns := recording(t, "tls13")
+	l := pinLab(t, pinRule(nil), nil)
+	a := l.link4()
+	begins(a, turns)
+	a.says(original)
+	a.rst(original)
+	if !begins(l.link4(), turns) {
+		t.Fatal("another cannot have the pin")
+	}
+	for d := original; d <= reply; d++ {
+		for _, offset := range []int{1 << 29, -(1 << 29), 1 << 21} {
+			s := a.segment(d, offset, []byte{23, 3, 3, 0, 1, 0}, packet.ACK|packet.PSH)
+			if a.raw(s) {
+				t.Errorf("%d: data at %d passes", d, offset)
+			}
+			s.ack += 1 << 28
+			if a.raw(s) {
+				t.Errorf("%d: data at %d that acknowledges what was never sent passes", d, offset)
+			}
+		}
+	}
+}
+
+// BenchmarkPinned is a packet of a connection that holds a pin.
+func BenchmarkPinned(b *testing.B) {
+	l := pinLab(b, pinRule(per(tlsrules.KeySource, tlsrules.KeyServerName)), func(c *Config) { c.Sink = nil })
+	k := l.link4()
+	begins(k, recording(b, "tls13"))
+	k.says(original)
+	s := k.segment(original, len(k.ends[1].got), []byte{23, 3, 3, 0, 1, 0}, packet.ACK)
+	p := &nfq.Packet{Payload: s.append(nil), Hook: nfq.Forward, InDev: 1, OutDev: 2}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.now += 1000
+		l.e.Packet(p, l.now)
+	}
+}

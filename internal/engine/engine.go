@@ -209,10 +209,12 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 // receiver may have an answer to it that the sender waits for (a challenge ACK,
 // RFC 5961, Section 7): it passes. A SYN with data does not, whatever was decided
 // of the ports that it would use again: its receiver may take the data (RFC 7413).
+// Nor does data of one whose pin asks for every packet: where its receiver stands is
+// what we believe, and who is to let others pass may know better.
 func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
 	e.counts.Invalid[t.Why]++
-	if t.Conn != nil && t.Conn.Value.phase == decided && t.Why != conntrack.SynData {
-		return e.passOn(t.Conn, p)
+	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !(c.Value.pinned && e.tied(c)) {
+		return e.passOn(c, p)
 	}
 	if len(seg.Payload) > 0 || seg.Flags.Has(packet.URG) || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck || t.Why == conntrack.Astray ||
 		t.Conn != nil && t.Conn.Value.phase == refused {
