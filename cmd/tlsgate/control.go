@@ -126,6 +126,9 @@ func printConns(ctx context.Context, out io.Writer, client *control.Client, quer
 		if c.Offloaded {
 			verdict += "*" // left to the kernel
 		}
+		if c.Pin != "" {
+			verdict += "!" // holds a pin
+		}
 		tls := c.Version
 		if tls == "" {
 			tls = c.Phase

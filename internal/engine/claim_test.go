@@ -799,3 +799,31 @@ func BenchmarkPinned(b *testing.B) {
 		l.e.Packet(p, l.now)
 	}
 }
+
+// TestPinHeld: one rule may have both: who holds the pin waits at the gate, and the
+// others are refused while it waits.
+func TestPinHeld(t *testing.T) {
+	turns := recording(t, "tls13")
+	l := pinLab(t, pinRule(func(r *tlsrules.Rule) { r.Hold = &tlsrules.Hold{} }), nil)
+	a := l.link4()
+	a.play(turns[:2], strategies["mss"])
+	l.holds("at the gate", 1)
+	b := l.link4()
+	if b.play(turns[:2], strategies["mss"]); !b.closed() {
+		t.Error("another is not refused")
+	}
+	before := len(a.ends[1].got)
+	a.talk([]turn{{original, turns[2].bytes}}, func(n int) []piece { return cut(n, n) })
+	if a.closed() {
+		t.Fatalf("it is refused: %+v", l.sink.drop)
+	}
+	passed := len(a.ends[1].got) - before
+	l.e.Gates().Set("one", true, l.now)
+	a.talk([]turn{{original, turns[2].bytes[passed:]}}, strategies["mss"])
+	if got := a.ends[1].got[before:]; !bytes.Equal(got, turns[2].bytes) || passed >= len(turns[2].bytes) {
+		t.Errorf("%d bytes passed while the gate was closed, %d of %d then", passed, len(got), len(turns[2].bytes))
+	}
+	if l.holds("the gate is open", 1); a.mark != 0 || !a.says(reply) {
+		t.Error("it is left to the kernel")
+	}
+}
