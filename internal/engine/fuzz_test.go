@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
@@ -16,6 +17,9 @@ import (
 func FuzzPackets(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0})
 	f.Add([]byte{8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 129, 1, 0, 6, 0, 0, 0})
+	for i := range byte(4) { // pins, with connections on four ports
+		f.Add(bytes.Repeat([]byte{48, 128 + i, 1, 0, 1, 129, 0, 0, 1, 130 + i, 2, 0}, 20))
+	}
 	f.Add([]byte{3, 1, 33, 7, 3, 2, 47, 128, 4, 3, 27, 255, 5, 129, 0, 0, 3, 132, 40, 1})
 	var packets [][]byte
 	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed", "tls12 client cert"} {
@@ -48,6 +52,12 @@ func FuzzPackets(f *testing.F) {
 			p = telling()
 			cfg.Default.Malformed, cfg.Default.Undecided, cfg.Limits.Refused = tlsrules.AlertOf(50), tlsrules.Refuse, 2
 		}
+		if len(ops) > 0 && ops[0]&16 != 0 {
+			p = policy(acceptAll,
+				tlsrules.Rule{Name: "session", Pin: &tlsrules.Pin{To: tlsrules.PinSession, TLS13: tlsrules.PinTLS13Allow}, Otherwise: tlsrules.AlertOf(49)},
+				tlsrules.Rule{Name: "source", Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeySource}, Connections: 2, Idle: time.Second}, Otherwise: tlsrules.Reset, Observe: ops[0]&32 != 0})
+			cfg.Pins, cfg.Sessions = NewPins(3, [16]byte{}), NewSessions(8, [16]byte{})
+		}
 		e := New(cfg, p)
 		now := second
 		at := 0
@@ -77,6 +87,9 @@ func FuzzPackets(f *testing.F) {
 		}
 		e.Close(now)
 		checkAccounts(t, &lab{e: e, sink: events})
+		if len(e.pins) != 0 || len(e.holders) != 0 || e.cfg.Pins.Len() != len(e.cfg.Pins.List()) || e.cfg.Pins.Len() > 3 {
+			t.Fatalf("%d parts and %d holders are left of %d pins, %d are listed", len(e.pins), len(e.holders), e.cfg.Pins.Len(), len(e.cfg.Pins.List()))
+		}
 	})
 }
 
