@@ -20,6 +20,7 @@ func FuzzPackets(f *testing.F) {
 	for i := range byte(4) { // pins, with connections on four ports
 		f.Add(bytes.Repeat([]byte{48, 128 + i, 1, 0, 1, 129, 0, 0, 1, 130 + i, 2, 0}, 20))
 	}
+	f.Add([]byte{64, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 129, 1, 0, 6, 0, 0, 0, 5, 129, 99, 1, 0, 0, 0, 0})
 	f.Add([]byte{3, 1, 33, 7, 3, 2, 47, 128, 4, 3, 27, 255, 5, 129, 0, 0, 3, 132, 40, 1})
 	var packets [][]byte
 	for _, kind := range []string{"tls12 ecdhe", "tls13 retry", "tls12 resumed", "tls12 client cert"} {
@@ -42,7 +43,8 @@ func FuzzPackets(f *testing.F) {
 			var p packet.Parsed
 			status := packet.Decode(ip, &p)
 			question := p.Flags == packet.ACK && len(p.Payload) == 0
-			if status != packet.OK || !question && !p.Flags.Has(packet.RST) && !(p.Flags.Has(packet.FIN) && len(p.Payload) == 7) {
+			data := p.Flags&^packet.PSH == packet.ACK && p.Size() <= 1280 // that has waited
+			if status != packet.OK || !question && !data && !p.Flags.Has(packet.RST) && !(p.Flags.Has(packet.FIN) && len(p.Payload) == 7) {
 				t.Errorf("injected %x", ip)
 			}
 			return nil
@@ -57,6 +59,9 @@ func FuzzPackets(f *testing.F) {
 				tlsrules.Rule{Name: "session", Pin: &tlsrules.Pin{To: tlsrules.PinSession, TLS13: tlsrules.PinTLS13Allow}, Otherwise: tlsrules.AlertOf(49)},
 				tlsrules.Rule{Name: "source", Pin: &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeySource}, Connections: 2, Idle: time.Second}, Otherwise: tlsrules.Reset, Observe: ops[0]&32 != 0})
 			cfg.Pins, cfg.Sessions = NewPins(3, [16]byte{}), NewSessions(8, [16]byte{})
+		}
+		if len(ops) > 0 && ops[0]&64 != 0 {
+			p = patient()
 		}
 		e := New(cfg, p)
 		now := second
@@ -74,6 +79,7 @@ func FuzzPackets(f *testing.F) {
 				setPort(b, uint16(ops[1])%5)
 				now += int64(ops[2]) * second
 				e.Tick(now)
+				e.cfg.Gates.Set("quarantine", ops[3]&1 != 0, now)
 			}
 			q := nfq.Packet{Payload: b, Mark: foreign | uint32(ops[1]&3)<<22, InDev: inside(b), OutDev: 3 - inside(b)}
 			r := e.Packet(&q, now)
@@ -91,6 +97,14 @@ func FuzzPackets(f *testing.F) {
 			t.Fatalf("%d parts and %d holders are left of %d pins, %d are listed", len(e.pins), len(e.holders), e.cfg.Pins.Len(), len(e.cfg.Pins.List()))
 		}
 	})
+}
+
+// patient has data wait, for one gate or for two.
+func patient() *tlsrules.Policy {
+	return policy(acceptAll,
+		tlsrules.Rule{Name: "quarantine", Hold: &tlsrules.Hold{Patience: time.Minute}, Otherwise: denied},
+		tlsrules.Rule{Name: "later", Match: []tlsrules.Condition{condition("source_port", "1-2")}, Hold: &tlsrules.Hold{Open: time.Unix(60, 0)}, Otherwise: tlsrules.Drop},
+	)
 }
 
 // telling refuses in every way that a client is told of.

@@ -632,3 +632,50 @@ func TestHoldAllocs(t *testing.T) {
 		t.Errorf("%.1f allocations a packet that waits", n)
 	}
 }
+
+// TestHoldRoom: what waits and has to make room in the table is reset: as one that
+// began unseen it would not wait.
+func TestHoldRoom(t *testing.T) {
+	cfg := config()
+	cfg.Limits.Connections = 1
+	turns := recording(t, "tls13")
+	l := newLab(t, cfg, gated(tlsrules.Hold{}))
+	k := l.link4()
+	k.play(turns, strategies["mss"])
+	k.holds("to begin with", turns)
+	l.now += 60 * second
+	other := l.link4()
+	other.syn()
+	k.challenges()
+	if !k.closed() || len(l.sink.flow) != 1 || l.sink.flow[0].Diagnosis.Code != "held" {
+		t.Errorf("closed %v, told %+v", k.closed(), l.sink.flow)
+	}
+	if len(l.e.held) != 1 || l.e.counts.Holding != 0 { // the other's
+		t.Errorf("%d have a hold, %d wait", len(l.e.held), l.e.counts.Holding)
+	}
+}
+
+// TestHoldUnread: where the queue fails open, what passed unseen has passed, and
+// what follows waits.
+func TestHoldUnread(t *testing.T) {
+	cfg := config()
+	cfg.Lossy = true
+	turns := recording(t, "tls12 ecdhe")
+	l := newLab(t, cfg, gated(tlsrules.Hold{}))
+	k := l.link4()
+	k.play(turns, strategies["mss"])
+	base := len(k.ends[original].got)
+	data := record(23, make([]byte, 1000))
+	k.deliver(k.segment(reply, base, data, packet.ACK)) // past the queue
+	k.ack(original)
+	for range 3 {
+		k.data(reply, base+len(data), data)
+	}
+	if got := len(k.ends[original].got) - base; got != len(data) || k.mark != l.marks.Held() {
+		t.Errorf("%d bytes came, want %d; mark %#x", got, len(data), k.mark)
+	}
+	l.open("quarantine")
+	if got := len(k.ends[original].got) - base; got != 2*len(data) {
+		t.Errorf("%d bytes came when the gate opened, want %d", got, 2*len(data))
+	}
+}
