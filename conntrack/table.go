@@ -256,14 +256,18 @@ const secondChances = 16
 // idle is the silence after which an established connection may be given up.
 const idle = int64(10 * time.Second)
 
-// evict makes room for one entry.
+// evict makes room for one entry. Of half-open connections and of those that are
+// over one goes of which there are more: on a busy gateway the table is full of the
+// latter, and those that begin must not push out each other; in a flood of SYNs it
+// is full of the former.
 func (t *Table[V]) evict(now int64) bool {
-	if c := t.queue[rankHalfOpen].first; c != nil {
+	half, over := &t.queue[rankHalfOpen], &t.queue[rankOver]
+	if c := half.first; c != nil && (half.len > over.len || half.len >= t.cfg.HalfOpen) {
 		t.stats.EvictedHalfOpen++
 		t.end(c, EndEvicted)
 		return true
 	}
-	c := t.queue[rankOver].first
+	c := over.first
 	if c == nil {
 		c = t.silent(now)
 	}

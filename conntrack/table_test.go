@@ -213,14 +213,15 @@ func TestEviction(t *testing.T) {
 	f.ack(1)
 	f.now += 6 * second
 	f.syn(5) // again: does not make it younger
-	for n := 7; n <= 8; n++ {
-		f.open(n)
+	for n, want := range []string{
+		"3 evicted", // over, the oldest: there are no more that are half open
+		"5 evicted", // half open: of those there are more by now
+		"4 evicted",
+		"6 evicted",
+	} {
+		f.open(7 + n)
+		f.wantEnded(want)
 	}
-	f.wantEnded("5 evicted", "6 evicted") // half-open
-	f.open(9)
-	f.wantEnded("3 evicted") // over, the oldest
-	f.open(10)
-	f.wantEnded("4 evicted")
 	f.open(11)
 	f.wantEnded("2 evicted") // established and idle
 	if r := f.syn(12); r.Outcome != Full || r.Conn != nil {
@@ -229,6 +230,27 @@ func TestEviction(t *testing.T) {
 	f.wantEnded()
 	if got, want := f.tab.Stats(), (Stats{Created: 11, Evicted: 3, EvictedHalfOpen: 2, Full: 1}); got != want {
 		t.Fatalf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestBusy: where the table is full of connections that have ended, those that
+// begin at the same time do not push out each other.
+func TestBusy(t *testing.T) {
+	f := newFarm(t, Config{Connections: 40, HalfOpen: 30})
+	for n := 1; n <= 40; n++ {
+		f.open(n)
+		f.reset(n)
+	}
+	for n := 100; n < 120; n++ {
+		f.syn(n)
+	}
+	for n := 100; n < 120; n++ {
+		if r := f.track(seg(server, host(n), packet.SYN|packet.ACK, 0, 1, 0), n); r.Outcome != Known {
+			t.Fatalf("connection %d: its SYN-ACK is %s", n, verdict(r))
+		}
+	}
+	if s := f.tab.Stats(); s.EvictedHalfOpen != 0 || s.Evicted != 20 {
+		t.Errorf("%+v", s)
 	}
 }
 
