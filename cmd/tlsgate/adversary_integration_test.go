@@ -135,6 +135,8 @@ func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, inspect bool) {
 	t.Helper()
 	places := make(chan struct{}, adversaries)
 	var playing sync.WaitGroup
+	var results outcomes
+	defer results.log(t)
 	defer playing.Wait()
 	for _, trick := range adversary.Tricks() {
 		for _, server := range []netip.AddrPort{
@@ -151,13 +153,56 @@ func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, inspect bool) {
 				places <- struct{}{}
 				playing.Go(func() {
 					defer func() { <-places }()
-					if how := playOnWire(l, seen, &trick, server, stake); how != "" {
+					how := playOnWire(l, seen, &trick, server, stake)
+					results.note(&trick, stake, how == "")
+					if how != "" {
 						t.Errorf("%s/%s, %s, %s: %s", trick.Group, trick.Name, stake, server, how)
 					}
 				})
 			}
 		}
 	}
+}
+
+// outcomes are what make adversary prints: of each trick how often it was tried, and
+// how often it came to what it should.
+type outcomes struct {
+	mu    sync.Mutex
+	plays map[string]*[3][2]int // by name, stake, and whether it should have been so
+}
+
+func (o *outcomes) note(trick *adversary.Trick, stake adversary.Stake, right bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	name := string(trick.Group) + ": " + trick.Name
+	if o.plays == nil {
+		o.plays = map[string]*[3][2]int{}
+	}
+	if o.plays[name] == nil {
+		o.plays[name] = &[3][2]int{}
+	}
+	o.plays[name][stake][0]++
+	if right {
+		o.plays[name][stake][1]++
+	}
+}
+
+// log prints a line for each trick that was played, in the order of the table.
+func (o *outcomes) log(t *testing.T) {
+	var b strings.Builder
+	for _, trick := range adversary.Tricks() {
+		name := string(trick.Group) + ": " + trick.Name
+		p := o.plays[name]
+		if p == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "%-90s forbidden name refused %d of %d, suite %d of %d", name, p[0][1], p[0][0], p[1][1], p[1][0])
+		if p[adversary.StakeNone][0] > 0 {
+			fmt.Fprintf(&b, ", permitted answered %d of %d", p[2][1], p[2][0])
+		}
+		b.WriteByte('\n')
+	}
+	t.Logf("%d tricks on the wire\n%s", len(o.plays), b.String())
 }
 
 // playOnWire plays a trick, and says what is wrong with what came of it.
