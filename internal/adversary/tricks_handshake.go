@@ -238,6 +238,16 @@ func forgedHandshakes() []Trick {
 				p.open()
 				p.data(0, p.Hello)
 			}},
+		{Name: "the server's SYN comes first, two minutes, and bytes in front of the stream", Group: Handshake, Model: "it takes minutes",
+			Ambiguous: true, Why: "a connection that left the table in the middle of its handshake is remembered",
+			Play: func(p *Peer) {
+				s := p.forged(0, packet.SYN)
+				s.Seq, s.Ack, s.Options = 0x70000000, 0, p.Options
+				p.send(s)
+				p.open()
+				p.pass(125 * time.Second)
+				p.behind(text)
+			}},
 		{Name: "a SYN-ACK in the server's name, with another number", Group: Handshake, Why: why,
 			Play: func(p *Peer) {
 				p.send(p.syn())

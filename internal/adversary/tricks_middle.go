@@ -98,6 +98,22 @@ func middles() []Trick {
 			},
 		},
 		{
+			Name: "the same, between two pieces of the hello", Group: Middle, Model: "it takes a daemon of its own",
+			Ambiguous: true, Why: "an acknowledgement changes nothing of what its sender has said",
+			Play: func(p *Peer) {
+				p.open()
+				p.wire.(*Model).Restart()
+				p.send(p.segment(-1, nil))
+				p.settle()
+				p.data(0, p.Hello[:2])
+				p.settle()
+				s := p.segment(2, nil)
+				s.Ack += 5000
+				p.decoy(s)
+				p.data(0, p.Hello)
+			},
+		},
+		{
 			Name: "the daemon starts, and the client's port is the lower one", Group: Middle, Model: "it takes a daemon of its own",
 			Why: "a hello says who is the client, whatever the ports look like",
 			Play: func(p *Peer) {

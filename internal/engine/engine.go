@@ -261,7 +261,11 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	if m.Mask() != 0 && p.Mark&m.Mask() == m.Held() && !seg.Flags.Has(packet.SYN) && e.stillHeld(c) {
 		return
 	}
-	if !seg.Flags.Has(packet.SYN) && e.forgotten.has(c, e.now) {
+	lost := lostStream
+	if seg.Flags.Has(packet.SYN) { // it says where both begin
+		lost = lostSYN
+	}
+	if e.forgotten.has(c, lost, e.now) {
 		e.counts.Forgotten++
 		if e.ambiguous(c, tlsrules.ReasonForgotten, forgottenText) {
 			return

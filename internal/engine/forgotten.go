@@ -37,19 +37,40 @@ const forgottenText = "it was seen before, and not read to its end: what its ser
 // losesSight reports whether what comes of a connection could not be read any more
 // once its entry is gone, while the server may wait for it. One that both ends have
 // closed is over, and who is in a dialogue before TLS goes on with it.
-func (f *flow) losesSight(c *conntrack.Conn[flow], why conntrack.End) bool {
-	if why != conntrack.EndExpired && why != conntrack.EndEvicted || f.phase != reading && f.phase != settling {
+func (f *flow) losesSight(c *conntrack.Conn[flow]) bool {
+	if f.phase != reading && f.phase != settling {
 		return false
 	}
 	switch c.State() {
-	case conntrack.SynSent, conntrack.SynSent2, conntrack.TimeWait:
+	case conntrack.SynSent, conntrack.TimeWait:
 		return false
 	}
 	return !f.talking()
 }
 
+// sight is what was lost of a connection.
+type sight uint8
+
+const (
+	lostStream sight = iota // what its server has of it
+	lostSYN                 // the data on its SYN, which the SYN-ACK may acknowledge
+)
+
+// leaves notes what is lost of a connection that leaves the table.
+func (x *forgotten) leaves(c *conntrack.Conn[flow], why conntrack.End, now int64) {
+	if why != conntrack.EndExpired && why != conntrack.EndEvicted {
+		return
+	}
+	if c.Value.losesSight(c) {
+		x.note(c, lostStream, now)
+	}
+	if !c.HasISS(conntrack.Reply) && !c.Midstream && c.Sent(conntrack.Original) != c.ISS(conntrack.Original).Add(1) {
+		x.note(c, lostSYN, now)
+	}
+}
+
 // note remembers a connection.
-func (x *forgotten) note(c *conntrack.Conn[flow], now int64) {
+func (x *forgotten) note(c *conntrack.Conn[flow], what sight, now int64) {
 	x.age(now)
 	if x.bits[0] == nil {
 		if x.bits[1] == nil {
@@ -57,18 +78,18 @@ func (x *forgotten) note(c *conntrack.Conn[flow], now int64) {
 		}
 		x.bits[0] = make([]uint64, max(x.limit*forgottenBits/64, 1))
 	}
-	for _, at := range x.places(c) {
+	for _, at := range x.places(c, what) {
 		x.bits[0][at/64] |= 1 << (at % 64)
 	}
 }
 
 // has reports whether a connection was noted, in this age or in the one before.
-func (x *forgotten) has(c *conntrack.Conn[flow], now int64) bool {
+func (x *forgotten) has(c *conntrack.Conn[flow], what sight, now int64) bool {
 	x.age(now)
 	if x.bits[0] == nil && x.bits[1] == nil {
 		return false
 	}
-	places := x.places(c)
+	places := x.places(c, what)
 	for _, bits := range x.bits {
 		all := bits != nil
 		for _, at := range places {
@@ -82,12 +103,15 @@ func (x *forgotten) has(c *conntrack.Conn[flow], now int64) bool {
 }
 
 // places are the bits of a connection, whoever of the two is taken for the client.
-func (x *forgotten) places(c *conntrack.Conn[flow]) (at [forgottenHashes]uint64) {
+func (x *forgotten) places(c *conntrack.Conn[flow], what sight) (at [forgottenHashes]uint64) {
 	ends := [2]netip.AddrPort{c.Addr(conntrack.Original), c.Addr(conntrack.Reply)}
 	if ends[1].Compare(ends[0]) < 0 {
 		ends[0], ends[1] = ends[1], ends[0]
 	}
-	h := maphash.Comparable(x.seed, ends)
+	h := maphash.Comparable(x.seed, struct {
+		ends [2]netip.AddrPort
+		what sight
+	}{ends, what})
 	size := uint64(max(x.limit*forgottenBits/64, 1)) * 64
 	for i := range at {
 		at[i] = (h + uint64(i)*(h>>32|1)) % size

@@ -29,7 +29,11 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 	case c.Midstream && f.provisional && s.Next().Less(acked):
 		// Bytes from before we were here: what follows them is read as a beginning.
 		f.summarise()
-		f.ins.tls.Reset()
+		if t, from := &f.ins.tls, side(d); t.Started(from) || !t.Between(from) {
+			t.Begin(from.Other()) // whose acknowledgement it is goes on where it is
+		} else {
+			t.Reset()
+		}
 		f.ins.facts.Server = nil // of a ServerHello that is forgotten
 		s.Leap(acked, &e.budget)
 	case e.cfg.Lossy && s.Next().Less(acked) && d == conntrack.Original && f.phase == reading:

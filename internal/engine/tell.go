@@ -109,8 +109,8 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		}
 		e.cfg.Sink.Flow(r)
 	}
-	if f.losesSight(c, why) && !e.cfg.Recorded {
-		e.forgotten.note(c, e.now)
+	if !e.cfg.Recorded {
+		e.forgotten.leaves(c, why, e.now)
 	}
 	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
 	e.resetHeld(c, why)
