@@ -80,10 +80,7 @@ func (c *composer) play() {
 	p.insist()
 }
 
-var hook = func() {}
-
 func (c *composer) step(opened bool) {
-	defer func() { hook() }()
 	r, p := c.r, c.p
 	switch n := r.IntN(20); {
 	case n < 11:

@@ -160,6 +160,16 @@ func synData() (list []Trick) {
 					p.send(p.segment(0, nil))
 					p.data(0, p.Hello)
 				}},
+			Trick{Name: "the hello on the SYN, until another has taken its place, " + title, Group: Handshake, Ambiguous: true,
+				Model: "it takes as many connections as limits allow",
+				Why:   "a connection that left the table with data on its SYN is remembered",
+				Play: func(p *Peer) {
+					p.send(with(p, p.Hello))
+					p.wire.(*Model).Crowd(70)
+					p.answered()
+					p.send(p.segment(0, nil))
+					p.mean(0, p.Hello)
+				}},
 			Trick{Name: "text on a SYN that never arrives, " + title, Group: Handshake, Ambiguous: true, Why: why,
 				Play: func(p *Peer) {
 					p.decoy(with(p, text))
