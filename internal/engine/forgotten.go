@@ -61,11 +61,12 @@ func (x *forgotten) leaves(c *conntrack.Conn[flow], why conntrack.End, now int64
 	if why != conntrack.EndExpired && why != conntrack.EndEvicted {
 		return
 	}
-	if c.Value.losesSight(c) {
-		x.note(c, lostStream, now)
-	}
-	if !c.HasISS(conntrack.Reply) && !c.Midstream && c.Sent(conntrack.Original) != c.ISS(conntrack.Original).Add(1) {
+	data := !c.HasISS(conntrack.Reply) && !c.Midstream && c.Sent(conntrack.Original) != c.ISS(conntrack.Original).Add(1)
+	if data {
 		x.note(c, lostSYN, now)
+	}
+	if data || c.Value.losesSight(c) {
+		x.note(c, lostStream, now)
 	}
 }
 
