@@ -170,6 +170,17 @@ func synData() (list []Trick) {
 					p.send(p.segment(0, nil))
 					p.mean(0, p.Hello)
 				}},
+			Trick{Name: "a SYN with data around the SYN that counts, two minutes, and bytes in front, " + title, Group: Handshake, Ambiguous: true,
+				Model: "it takes minutes",
+				Why:   "a connection that left the table with data on its SYN is remembered",
+				Play: func(p *Peer) {
+					s := with(p, text)
+					s.Seq--
+					p.decoy(s)
+					p.open()
+					p.pass(125 * time.Second)
+					p.behind(text)
+				}},
 			Trick{Name: "text on a SYN that never arrives, " + title, Group: Handshake, Ambiguous: true, Why: why,
 				Play: func(p *Peer) {
 					p.decoy(with(p, text))
