@@ -126,6 +126,46 @@ func BenchmarkIntegrationBulk(b *testing.B) {
 	}
 }
 
+// BenchmarkIntegrationOffloaded compares downloads that are left to the kernel with
+// plain forwarding, in many short pairs: on a machine that others use too a few long
+// ones say little.
+func BenchmarkIntegrationOffloaded(b *testing.B) {
+	pairs, size := 81, int64(256<<20)
+	if testing.Short() {
+		pairs, size = 5, 64<<20
+	}
+	l := labtest.New(b, lab.Options{})
+	server := serveRecords(b, l, size)
+	var plain, offloaded, ratios []float64
+	for range b.N {
+		for pair := range pairs {
+			var none, left float64
+			for turn := range 2 {
+				if turn == pair%2 {
+					none = download(b, l, server, size)
+					continue
+				}
+				stop := firewallRow(partnerPolicy)(b, l)
+				left = download(b, l, server, size)
+				stop()
+			}
+			plain, offloaded, ratios = append(plain, none), append(offloaded, left), append(ratios, left/none)
+		}
+	}
+	for _, s := range [][]float64{plain, offloaded, ratios} {
+		slices.Sort(s)
+	}
+	fmt.Fprintf(os.Stderr, "\n| %d pairs of %d MiB | quartiles | | |\n|---|---|---|---|\n", len(ratios), size>>20)
+	for _, row := range []struct {
+		name   string
+		values []float64
+	}{{"none (plain forwarding), Gbit/s", plain}, {"partner policy, offload on, Gbit/s", offloaded}, {"ratio, pair by pair", ratios}} {
+		n := len(row.values)
+		fmt.Fprintf(os.Stderr, "| %s | %.2f | %.2f | %.2f |\n", row.name, row.values[n/4], row.values[n/2], row.values[n*3/4])
+	}
+	b.ReportMetric(offloaded[len(offloaded)/2]/plain[len(plain)/2], "offloaded/none")
+}
+
 // serveRecords answers each connection with a TLS 1.2 handshake and size bytes in
 // records of application data that are not encrypted.
 func serveRecords(b *testing.B, l *lab.Lab, size int64) string {

@@ -59,6 +59,9 @@ action     = "reset"
 midstream  = "inspect"
 not_tls    = "reset"
 refuse_for = "1s"
+[limits]
+stories  = 256 # what is kept to be used again is soon there
+sessions = 1024
 [sets]
 good = ["ECDHE-RSA-AES128-GCM-SHA256", "class:tls13"]
 
