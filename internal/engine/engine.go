@@ -278,6 +278,12 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 		mode, f.graced = MidstreamAccept, true
 		e.counts.GraceMidstream++
 	}
+	if seg.Flags.Has(packet.SYN) && (mode == MidstreamAccept || mode == MidstreamInspect) {
+		if !e.refusedEarlier(c) { // nothing was missed but the SYN
+			e.judgeFirst(c)
+		}
+		return
+	}
 	switch mode {
 	case MidstreamAccept:
 		// Accepted for now: a ClientHello in it is judged as any other.
