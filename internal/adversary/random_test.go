@@ -55,6 +55,9 @@ func (c *composer) play() {
 	r, p := c.r, c.p
 	p.Stamps = r.IntN(4) == 0
 	p.ISS = []uint32{0x10203040, 0xffffff80, 0x7fffffc0}[r.IntN(3)]
+	if r.IntN(4) == 0 {
+		c.before()
+	}
 	opened := false
 	at := r.IntN(4) // what comes before the SYN
 	for i := range 2 + r.IntN(9) {
@@ -78,6 +81,28 @@ func (c *composer) play() {
 		p.mean(0, p.Hello)
 	}
 	p.insist()
+}
+
+// before is an innocent connection on the same ports, which ends or seems to.
+func (c *composer) before() {
+	r, p := c.r, c.p
+	c.say("an innocent connection")
+	p.open()
+	p.data(0, p.Good[:len(p.Good)-r.IntN(2)])
+	p.settle()
+	for range r.IntN(4) {
+		s := p.segment(len(p.stream), nil)
+		s.Flags = []packet.Flags{packet.RST, packet.FIN | packet.ACK, packet.ACK}[r.IntN(3)]
+		c.send("its end", c.odd(s))
+		p.settle()
+	}
+	if r.IntN(3) == 0 {
+		c.say("pass two minutes")
+		p.pass(125 * time.Second)
+	}
+	shift := []uint32{1 << 20, 300, 1 << 31, ^uint32(1 << 20), 0}[r.IntN(5)]
+	c.say("another on its ports, %+d", int32(shift))
+	p.again(p.ISS + shift)
 }
 
 func (c *composer) step(opened bool) {

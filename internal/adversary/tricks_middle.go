@@ -84,6 +84,18 @@ func middles() []Trick {
 			},
 		},
 		{
+			Name: "the daemon starts between SYN and SYN-ACK, and an empty record comes first", Group: Middle, Model: "it takes a daemon of its own",
+			Why: "a connection whose SYN-ACK was seen is judged from its first byte",
+			Play: func(p *Peer) {
+				p.send(p.syn())
+				p.wire.(*Model).Restart()
+				p.pass(time.Second)
+				p.answered()
+				p.ack()
+				p.data(0, append(record(recordHandshake, nil), p.Hello...))
+			},
+		},
+		{
 			Name: "the daemon starts, and the client acknowledges what the server has not said yet", Group: Middle, Model: "it takes a daemon of its own",
 			Ambiguous: true, Why: "what is said after it was acknowledged is ambiguous",
 			Play: func(p *Peer) {
