@@ -36,7 +36,10 @@ type Stats struct {
 	Expired                  uint64
 	Evicted, EvictedHalfOpen uint64
 	Full                     uint64 // packets for which there was no entry
-	Invalid                  uint64 // packets
+	// New entries that found a bound reached, and had another make room or none made:
+	// that of half-open ones, that of all.
+	AtHalfOpen, AtConnections uint64
+	Invalid                   uint64 // packets
 }
 
 // Table is a table of connections, for one goroutine. It is made by New.
@@ -226,9 +229,12 @@ const slab = 256
 // take returns an empty entry, evicting another if the table is full; nil when
 // none can be had.
 func (t *Table[V]) take(now int64) *Conn[V] {
-	for range 2 { // a table above lowered bounds shrinks with every new entry
+	for round := range 2 { // a table above lowered bounds shrinks with every new entry
 		if t.queue[rankHalfOpen].len < t.cfg.HalfOpen && len(t.conns) < t.cfg.Connections {
 			break
+		}
+		if round == 0 {
+			t.boundHit()
 		}
 		if !t.evict(now) {
 			return nil
@@ -248,6 +254,15 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 	c.Start = now
 	t.ids += t.cfg.StepID
 	return c
+}
+
+// boundHit counts which bound a new entry has found reached.
+func (t *Table[V]) boundHit() {
+	if t.queue[rankHalfOpen].len >= t.cfg.HalfOpen {
+		t.stats.AtHalfOpen++
+		return
+	}
+	t.stats.AtConnections++
 }
 
 // secondChances is how many established connections evict looks at.

@@ -228,7 +228,7 @@ func TestEviction(t *testing.T) {
 		t.Fatalf("all in use: %s", verdict(r))
 	}
 	f.wantEnded()
-	if got, want := f.tab.Stats(), (Stats{Created: 11, Evicted: 3, EvictedHalfOpen: 2, Full: 1}); got != want {
+	if got, want := f.tab.Stats(), (Stats{Created: 11, Evicted: 3, EvictedHalfOpen: 2, Full: 1, AtConnections: 6}); got != want {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
 }
@@ -276,6 +276,9 @@ func TestFlood(t *testing.T) {
 			}
 			if f.tab.HalfOpen() != 5 || f.tab.Len() != 17 {
 				t.Fatalf("%d half open of %d", f.tab.HalfOpen(), f.tab.Len())
+			}
+			if got := f.tab.Stats(); got.AtHalfOpen != 95 || got.AtConnections != 0 {
+				t.Errorf("bounds hit: %+v", got)
 			}
 		})
 	}

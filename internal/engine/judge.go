@@ -59,6 +59,7 @@ func (e *Engine) circumstance(c *conntrack.Conn[flow], a tlsrules.Action, reason
 
 // limit decides a connection that has hit a bound.
 func (e *Engine) limit(c *conntrack.Conn[flow], reason tlsrules.Reason, detail string) {
+	e.counts.Hit.bound(reason)
 	e.circumstance(c, e.cfg.Overload, reason, detail)
 }
 

@@ -165,6 +165,7 @@ func (e *Engine) unkept(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 	}
 	e.counts.Unkept++
 	if e.cfg.Overload == tlsrules.Drop && !e.cfg.Default.Observe {
+		e.counts.Hit.bound(tlsrules.ReasonLimitBuffered)
 		return e.drop(DropUnkept)
 	}
 	e.limit(c, tlsrules.ReasonLimitBuffered, "its segments out of order are more than limits.per_connection or limits.buffered allow to keep")

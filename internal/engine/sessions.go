@@ -24,6 +24,7 @@ type Sessions struct {
 	sets  []sessionSet
 	seed  [16]byte
 	count atomic.Int64
+	early atomic.Uint64 // forgotten for another
 }
 
 // sessionWays is how many sessions share the same places.
@@ -181,9 +182,20 @@ func (s *Sessions) keep(x *session, now int64) {
 			place, oldest = i, used
 		}
 	}
-	if set[place].Swap(x) == nil {
+	switch y := set[place].Swap(x); {
+	case y == nil:
 		s.count.Add(1)
+	case y.key != x.key && y.used.Load()+sessionLife >= now:
+		s.early.Add(1)
 	}
+}
+
+// forgotten is how many made room for others before their time.
+func (s *Sessions) forgotten() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.early.Load()
 }
 
 // serverOf begins the key of a session of a server.

@@ -214,6 +214,9 @@ func TestSessionsMemory(t *testing.T) {
 	if s.Len() > 64 {
 		t.Errorf("%d sessions in a memory for 64", s.Len())
 	}
+	if got, want := s.forgotten(), uint64(1000-s.Len()); got != want {
+		t.Errorf("%d forgotten early, want %d", got, want)
+	}
 	last := testKey(999)
 	if s.find(last, 999+sessionLife+1) != nil {
 		t.Errorf("a session is remembered for ever")
@@ -229,7 +232,7 @@ func TestSessionsMemory(t *testing.T) {
 	}
 	var none *Sessions
 	none.keep(&session{}, 1)
-	if none.find(last, 1) != nil || none.Len() != 0 {
+	if none.find(last, 1) != nil || none.Len() != 0 || none.forgotten() != 0 {
 		t.Errorf("nil remembers")
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
+	"tlsgate/tlsrules"
 )
 
 // DropReason says why a packet got no further, besides a refused connection's.
@@ -94,6 +95,41 @@ type Stats struct {
 	ConnectionsSeen uint64
 	Evicted         uint64
 	Buffered        uint64 // bytes held for reading now: segments, and messages partly there
+	Hit             Hit
+}
+
+// Hit counts how often each bound of Limits, and of the memories engines share, was
+// hit. The zero Hit is usable.
+type Hit struct {
+	Connections uint64 // new connections that found as many as there may be
+	HalfOpen    uint64 // the same of half-open ones
+	Buffered    uint64 // segments, and connections, that found no room to be kept for reading
+	Hello       uint64 // connections
+	Decide      uint64 // connections undecided for too long
+	Tunnels     uint64 // connections with too many in one another
+	Sessions    uint64 // forgotten early, of all engines that share the memory
+}
+
+func (h *Hit) add(o *Hit) {
+	h.Connections += o.Connections
+	h.HalfOpen += o.HalfOpen
+	h.Buffered += o.Buffered
+	h.Hello += o.Hello
+	h.Decide += o.Decide
+	h.Tunnels += o.Tunnels
+	h.Sessions = max(h.Sessions, o.Sessions)
+}
+
+// bound counts a connection that a bound decides.
+func (h *Hit) bound(r tlsrules.Reason) {
+	switch r {
+	case tlsrules.ReasonLimitBuffered:
+		h.Buffered++
+	case tlsrules.ReasonLimitHello:
+		h.Hello++
+	case tlsrules.ReasonLimitTunnels:
+		h.Tunnels++
+	}
 }
 
 // Add adds the counters of another worker.
@@ -156,6 +192,7 @@ func (s *Stats) Add(o *Stats) {
 	s.ConnectionsSeen += o.ConnectionsSeen
 	s.Evicted += o.Evicted
 	s.Buffered += o.Buffered
+	s.Hit.add(&o.Hit)
 }
 
 // published is the copy of the counters that other goroutines read.
@@ -180,6 +217,7 @@ func (e *Engine) publish() {
 	s.Connections = uint64(e.table.Len())
 	s.ConnectionsSeen = t.Created
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
+	s.Hit.Connections, s.Hit.HalfOpen, s.Hit.Sessions = t.AtConnections, t.AtHalfOpen, e.cfg.Sessions.forgotten()
 	s.Buffered = uint64(e.budget.Used() + e.buffers.Held())
 	s.Sessions = uint64(e.cfg.Sessions.Len())
 	s.Pins = uint64(e.cfg.Pins.Len())

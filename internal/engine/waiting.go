@@ -64,6 +64,7 @@ func (e *Engine) Tick(now int64) {
 		e.stopClock(c)
 		e.look(c, conntrack.Original, nil)
 		e.noteEvent(c, TimeUp)
+		e.counts.Hit.Decide++
 		e.circumstance(c, e.cfg.Default.Undecided, tlsrules.ReasonUndecided, e.undecidedText(c))
 		if c.Value.phase == refused {
 			e.refuseNow(c)

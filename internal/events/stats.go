@@ -50,6 +50,7 @@ type stats struct {
 	Conns   map[string]uint64 `json:"connections"`
 	Pins    map[string]uint64 `json:"pins"`
 	Memory  map[string]uint64 `json:"memory"`
+	Limits  map[string]uint64 `json:"limits"` // how often each was hit, by its name in the policy
 	Events  map[string]uint64 `json:"events"`
 	Process map[string]uint64 `json:"process"`
 	Policy  policy            `json:"policy"`
@@ -104,6 +105,11 @@ func statsEvent(s *Stats) *event {
 				"moved": e.PinsMoved, "released": e.PinsReleased, "unnoted": e.PinsUnnoted,
 			},
 			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
+			Limits: map[string]uint64{
+				"connections": e.Hit.Connections, "half_open": e.Hit.HalfOpen, "buffered": e.Hit.Buffered,
+				"hello": e.Hit.Hello, "decide": e.Hit.Decide, "tunnels": e.Hit.Tunnels,
+				"sessions": e.Hit.Sessions, "pins": e.PinsUnnoted, "refused": e.RefusedUnnoted,
+			},
 			Events: map[string]uint64{"lost": s.Lost},
 			Policy: policy{s.Policy.SHA256, timestamp(s.Policy.Loaded), s.Policy.Reloads},
 			Process: map[string]uint64{
