@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"tlsgate/internal/control"
+	"tlsgate/internal/lab"
+	"tlsgate/internal/lab/labtest"
+)
+
+// floodTime in the environment has each flood go on for longer, as "5m".
+const floodTime = "TLSGATE_FLOOD"
+
+// floodPolicy reads every record, within bounds that are soon hit. One worker serves
+// them all, so that what floods it is in the way of what is honest.
+const floodPolicy = `
+[queue]
+workers = 1
+
+[intercept]
+ports = ["443-446"]
+
+[limits]
+connections    = %d
+half_open      = %d
+buffered       = "2MiB"
+per_connection = "64KiB"
+hello          = "32KiB"
+decide         = "1s"
+
+[[rule]]
+name      = "every-record"
+match     = { port = "443-446" }
+require   = { content_type = ["handshake", "change_cipher_spec", "alert", "application_data"] }
+otherwise = "reset"
+`
+
+// floodMemory is what a flood may have the daemon take of its host, more than before:
+// by floodPolicy's bounds it holds less than 64 MiB (20,000 connections of 2 KiB, stories,
+// what is kept for reading), and the rest is garbage.
+const floodMemory = 96 << 20
+
+// floods each go on until ctx ends. On port 443 is an honest server, on 444 one that
+// reads whatever comes, on 445 one that talks, and what is sent to 446 is lost.
+var floods = []struct {
+	title string
+	room  int    // for connections
+	bound string // of [limits]: the one that is hit; "" if none needs to be
+	flood func(ctx context.Context, l *lab.Lab) error
+}{
+	{"SYNs", 20000, "half_open", floodSYNs},
+	{"segments of nothing", 20000, "half_open", floodStray},
+	{"idle connections", 1000, "connections", floodIdle},
+	{"slow hellos", 1000, "decide", floodSlow},
+	{"hellos without end", 1000, "hello", floodEndless},
+	{"everything but the first byte", 1000, "buffered", floodHoles},
+	{"tiny records", 1000, "", floodTiny},
+	{"certificates without end", 1000, "hello", floodCertificates},
+}
+
+// TestIntegrationFlood: while somebody floods it the daemon takes no more memory than
+// its policy allows, says which bound is hit, and serves: a connection that began
+// before goes on bit by bit, and new ones are made.
+func TestIntegrationFlood(t *testing.T) {
+	lasts := 2 * time.Second
+	if s := os.Getenv(floodTime); s != "" {
+		var err error
+		if lasts, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range floods {
+		t.Run(tt.title, func(t *testing.T) {
+			l := labtest.New(t, lab.Options{})
+			serveFlooded(t, l)
+			f := startFirewall(t, l, fmt.Sprintf(floodPolicy, tt.room, tt.room/2), "--events", "none")
+			h := startHonest(t, l)
+			before := f.statsNow()
+
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var flooding sync.WaitGroup
+			flooding.Go(func() {
+				if err := tt.flood(ctx, l); err != nil && ctx.Err() == nil {
+					t.Errorf("the flood: %v", err)
+				}
+			})
+			highest, made, slowest := f.watchFlood(l, lasts)
+			during := f.statsNow()
+			stop()
+			flooding.Wait()
+			rounds := h.end()
+			after := f.statsNow()
+
+			t.Logf("%d packets, %d connections seen, %d lost in the queue; hit: %v; %d kB resident before, at most %d; %d rounds of an old connection, %d new ones, the slowest in %s",
+				during.Packets["seen"]-before.Packets["seen"], during.Connections["seen"], during.Queue["kernel_dropped"]+during.Queue["user_dropped"],
+				nonzero(during.Limits), before.Process.RSSBytes>>10, highest>>10, rounds, made, slowest.Round(time.Millisecond))
+			if grown := int64(highest) - int64(before.Process.RSSBytes); grown > floodMemory {
+				t.Errorf("it has grown by %d kB", grown>>10)
+			}
+			if n := after.Connections["open"]; n > uint64(tt.room) {
+				t.Errorf("%d connections in the table", n)
+			}
+			if tt.bound != "" && during.Limits[tt.bound] == 0 {
+				t.Errorf("limits.%s was not hit: %v", tt.bound, during.Limits)
+			}
+			if after.Packets["bugs"] > 0 {
+				t.Error(f.said())
+			}
+		})
+	}
+}
+
+// statsOfDaemon are the counters that these tests look at.
+type statsOfDaemon struct {
+	Packets, Dropped, Connections, Queue, Limits, Memory, Events map[string]uint64
+	Process                                                      process
+}
+
+func (f *firewall) statsNow() *statsOfDaemon {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), visitTime)
+	defer cancel()
+	line, err := control.Dial(f.socket).Stats(ctx)
+	var e struct{ Stats statsOfDaemon }
+	if err == nil {
+		err = json.Unmarshal(line, &e)
+	}
+	if err != nil {
+		f.t.Fatalf("stats: %v; %s", err, f.said())
+	}
+	return &e.Stats
+}
+
+func nonzero(counters map[string]uint64) map[string]uint64 {
+	some := map[string]uint64{}
+	for name, n := range counters {
+		if n > 0 {
+			some[name] = n
+		}
+	}
+	return some
+}
+
+// watchFlood makes honest connections for as long as the flood is to last, and until
+// one was made. It returns the most memory that was seen, how many there were, and how
+// long the slowest of them took.
+func (f *firewall) watchFlood(l *lab.Lab, lasts time.Duration) (rss uint64, made int, slowest time.Duration) {
+	f.t.Helper()
+	start := time.Now()
+	for time.Since(start) < lasts || made == 0 {
+		rss = max(rss, f.statsNow().Process.RSSBytes)
+		began := time.Now()
+		err := honestOnce(f.t.Context(), l)
+		if took := time.Since(began); err == nil {
+			made++
+			slowest = max(slowest, took)
+		} else if time.Since(start) > lasts+2*visitTime {
+			f.t.Errorf("no new connection in %s: %v", time.Since(start), err)
+			return rss, made, slowest
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return max(rss, f.statsNow().Process.RSSBytes), made, slowest
+}
+
+// honestOnce makes a connection, and says and hears something.
+func honestOnce(ctx context.Context, l *lab.Lab) error {
+	ctx, cancel := context.WithTimeout(ctx, visitTime)
+	defer cancel()
+	raw, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443")
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(visitTime))
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+	const size = 10_000
+	if _, err := fmt.Fprintf(c, "download %d\n", size); err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, c)
+	if err == nil && n != size {
+		err = fmt.Errorf("%d of %d bytes", n, size)
+	}
+	return err
+}
+
+// honest is a connection on which bytes go there and back, all the time.
+type honest struct {
+	t    *testing.T
+	conn *tls.Conn
+	stop chan struct{}
+	done chan struct{}
+	n    int // rounds
+	err  error
+}
+
+func startHonest(t *testing.T, l *lab.Lab) *honest {
+	t.Helper()
+	h := &honest{t: t, conn: tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS13), stop: make(chan struct{}), done: make(chan struct{})}
+	h.conn.SetDeadline(time.Now().Add(visitTime))
+	if _, err := io.WriteString(h.conn, "echo\n"); err != nil {
+		t.Fatal(err)
+	}
+	if h.err = h.round(); h.err != nil {
+		t.Fatal(h.err)
+	}
+	go func() {
+		defer close(h.done)
+		for h.err == nil {
+			select {
+			case <-h.stop:
+				return
+			default:
+				h.err = h.round()
+			}
+		}
+	}()
+	return h
+}
+
+// round has 64 KiB come back as they were sent.
+func (h *honest) round() error {
+	h.conn.SetDeadline(time.Now().Add(visitTime))
+	said, heard := make([]byte, 64<<10), make([]byte, 64<<10)
+	rand.NewChaCha8([32]byte{byte(h.n)}).Read(said)
+	wrote := make(chan error, 1)
+	go func() { _, err := h.conn.Write(said); wrote <- err }()
+	_, err := io.ReadFull(h.conn, heard)
+	if err = errors.Join(err, <-wrote); err == nil && !bytes.Equal(said, heard) {
+		err = errors.New("other bytes came back")
+	}
+	h.n++
+	return err
+}
+
+// end returns how many rounds there were, of which none may have failed.
+func (h *honest) end() int {
+	h.t.Helper()
+	close(h.stop)
+	<-h.done
+	if h.err == nil {
+		h.err = h.round()
+	}
+	if h.err != nil {
+		h.t.Errorf("the connection that began before, in round %d: %v", h.n, h.err)
+	}
+	return h.n
+}
+
+// serveFlooded has the servers that the floods want.
+func serveFlooded(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	labtest.Program(t, "iptables")
+	output(t, l.Server, "iptables", "-w", "5", "-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "446", "-j", "DROP")
+	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for address, talk := range map[string]bool{":444": false, ":445": true} {
+		listener, err := l.Server.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				c, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					if c.SetDeadline(time.Now().Add(time.Hour)); talk {
+						talkCertificates(c)
+						return
+					}
+					io.Copy(io.Discard, c)
+				}()
+			}
+		}()
+	}
+}

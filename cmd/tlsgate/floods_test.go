@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/seqnum"
+	"tlsgate/internal/lab"
+)
+
+const (
+	floodReader = "198.18.2.2:444"
+	floodTalker = "198.18.2.2:445"
+)
+
+// spoof sends segments from addresses of the client's network that are nobody's, as
+// fast as it can.
+func spoof(ctx context.Context, l *lab.Lab, alter func(*packet.Segment)) error {
+	return l.Client.Run(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		src := l.Client.IPv4.As4()
+		to := &unix.SockaddrInet4{Addr: l.Server.IPv4.As4()}
+		g := packet.Segment{Dst: l.Server.IPv4, DstPort: 446, Window: 65535}
+		var ip []byte
+		for n := 0; n%64 != 0 || ctx.Err() == nil; n++ {
+			src[3] = byte(10 + n%240)
+			g.Src, g.SrcPort = netip.AddrFrom4(src), uint16(1024+rand.IntN(60000))
+			g.Seq, g.Ack = seqnum.Value(rand.Uint32()), seqnum.Value(rand.Uint32())
+			alter(&g)
+			ip = g.Append(ip[:0])
+			if err := unix.Sendto(fd, ip, 0, to); err != nil && err != unix.ENOBUFS {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func floodSYNs(ctx context.Context, l *lab.Lab) error {
+	return spoof(ctx, l, func(g *packet.Segment) { g.Flags = packet.SYN })
+}
+
+// floodStray sends what looks like the middle of connections.
+func floodStray(ctx context.Context, l *lab.Lab) error {
+	return spoof(ctx, l, func(g *packet.Segment) {
+		g.Flags, g.Payload = packet.ACK|packet.PSH, []byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}
+	})
+}
+
+// clients makes connections to a port of the server, a few at a time, and has each
+// used until its user returns.
+func clients(ctx context.Context, l *lab.Lab, address string, atOnce int, use func(ctx context.Context, c net.Conn)) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range atOnce {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				dialing, cancel := context.WithTimeout(ctx, visitTime)
+				c, err := l.Client.DialContext(dialing, "tcp", address)
+				cancel()
+				if err != nil {
+					time.Sleep(10 * time.Millisecond)
+					continue
+				}
+				hangUp := context.AfterFunc(ctx, func() { c.Close() })
+				use(ctx, c)
+				hangUp()
+				c.Close()
+			}
+		})
+	}
+	return nil
+}
+
+// floodIdle has connections that say nothing, more than there may be.
+func floodIdle(ctx context.Context, l *lab.Lab) error {
+	return clients(ctx, l, floodReader, 1500, func(ctx context.Context, _ net.Conn) { <-ctx.Done() })
+}
+
+// greeting is the ClientHello of Go.
+func greeting() []byte {
+	here, there := net.Pipe()
+	defer here.Close()
+	go tls.Client(there, &tls.Config{ServerName: "server.lab.example", MaxVersion: tls.VersionTLS12, InsecureSkipVerify: true}).Handshake()
+	head := make([]byte, 5)
+	io.ReadFull(here, head)
+	body := make([]byte, binary.BigEndian.Uint16(head[3:]))
+	io.ReadFull(here, body)
+	return append(head, body...)
+}
+
+func floodSlow(ctx context.Context, l *lab.Lab) error {
+	hello := greeting()
+	return clients(ctx, l, floodReader, 300, func(ctx context.Context, c net.Conn) {
+		for i := range hello {
+			if _, err := c.Write(hello[i : i+1]); err != nil || ctx.Err() != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+}
+
+// handshakeWithoutEnd is records of a handshake message that says it has 16 MiB.
+func handshakeWithoutEnd(kind byte) []byte {
+	const body = 1 << 14
+	return append([]byte{22, 3, 3, body >> 8, 0, kind, 0xff, 0xff, 0xff}, make([]byte, body-4)...)
+}
+
+// goOn writes one thing after another until somebody ends it.
+func goOn(ctx context.Context, c net.Conn, first, then []byte) {
+	for ctx.Err() == nil {
+		if _, err := c.Write(first); err != nil {
+			return
+		}
+		first = then
+	}
+}
+
+func floodEndless(ctx context.Context, l *lab.Lab) error {
+	first := handshakeWithoutEnd(1)
+	then := append([]byte{22, 3, 3, 1 << 6, 0}, make([]byte, 1<<14)...)
+	return clients(ctx, l, floodReader, 32, func(ctx context.Context, c net.Conn) { goOn(ctx, c, first, then) })
+}
+
+// floodHoles sends all that may be kept but what comes first.
+func floodHoles(ctx context.Context, l *lab.Lab) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				c, err := l.Client.DialRaw(ctx, netip.MustParseAddrPort(floodReader), lab.Segmentation{})
+				if err != nil {
+					continue
+				}
+				for at := int64(1); at < 256<<10; at += 1400 {
+					c.Inject(lab.Segment{Offset: at, Data: make([]byte, 1300)})
+				}
+				c.SetLinger(0)
+				if rand.IntN(4) == 0 {
+					c.Close()
+				}
+			}
+		})
+	}
+	return nil
+}
+
+// floodTiny sends warnings, each in a record of its own, as many as it can.
+func floodTiny(ctx context.Context, l *lab.Lab) error {
+	tiny := bytes.Repeat([]byte{21, 3, 3, 0, 2, 1, 100}, 10_000)
+	return clients(ctx, l, floodReader, 16, func(ctx context.Context, c net.Conn) { goOn(ctx, c, greeting(), tiny) })
+}
+
+func floodCertificates(ctx context.Context, l *lab.Lab) error {
+	hello := greeting()
+	return clients(ctx, l, floodTalker, 32, func(_ context.Context, c net.Conn) {
+		c.Write(hello)
+		io.Copy(io.Discard, c)
+	})
+}
+
+// talkCertificates answers a hello with TLS 1.2 and certificates without end.
+func talkCertificates(c net.Conn) {
+	if _, err := c.Read(make([]byte, 4096)); err != nil {
+		return
+	}
+	hello := append([]byte{22, 3, 3, 0, 44, 2, 0, 0, 40, 3, 3}, make([]byte, 32)...)
+	hello = append(hello, 0, 0xc0, 0x2f, 0, 0, 0)
+	first := append(hello, handshakeWithoutEnd(11)...)
+	then := append([]byte{22, 3, 3, 1 << 6, 0}, make([]byte, 1<<14)...)
+	goOn(context.Background(), c, first, then)
+}
