@@ -115,9 +115,9 @@ func (l *losses) lately(d *Daemon) (packets, events Losses) {
 	return Losses{now[0], now[0] - min(first[0], now[0])}, Losses{now[1], now[1] - min(first[1], now[1])}
 }
 
-// lost counts the packets that found no room in a queue, or in its socket, and
-// the events that nobody took.
+// lost counts the packets that found no room in a queue, or in its socket, those
+// that passed unread for it among them, and the events that nobody took.
 func lost(d *Daemon) [2]uint64 {
 	s := d.Stats()
-	return [2]uint64{s.Queue.KernelDropped + s.Queue.UserDropped, s.Lost}
+	return [2]uint64{s.Queue.KernelDropped + max(s.Queue.UserDropped, s.Queue.Missed), s.Lost}
 }

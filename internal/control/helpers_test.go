@@ -36,6 +36,7 @@ type daemon struct {
 	client *Client
 	server *Server
 	lost   atomic.Uint64 // packets
+	missed atomic.Uint64 // packets: those that the socket had no room for among them
 	state  atomic.Value  // what is wrong with the state file, a string
 	// onRefuse, if not nil, is what carrying a refusal gives.
 	onRefuse func() error
@@ -70,7 +71,7 @@ func start(t testing.TB, n int, dead ...int) *daemon {
 	}
 	f.d.Stats = func() *events.Stats {
 		s := &events.Stats{Time: clock(), Workers: n, Lost: log.Lost()}
-		s.Queue.KernelDropped = f.lost.Load()
+		s.Queue.KernelDropped, s.Queue.Missed = f.lost.Load(), f.missed.Load()
 		return s
 	}
 	f.state.Store("")

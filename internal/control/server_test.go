@@ -143,6 +143,14 @@ func TestHealth(t *testing.T) {
 	if err != nil || !h.Healthy || h.Packets != (Losses{3, 0}) {
 		t.Errorf("a minute later: %+v, %v", h, err)
 	}
+	f.missed.Add(5) // they passed unread, as the queue fails open
+	h, err = f.client.Health(t.Context())
+	if err != nil || h.Healthy || len(h.Problems) != 1 || h.Problems[0].Code != "packets_lost" || h.Packets != (Losses{8, 5}) {
+		t.Errorf("packets unread: %+v, %v", h, err)
+	}
+	for range 6 {
+		f.server.losses.sample(f.d)
+	}
 	f.state.Store("state file s: no space left on device")
 	h, err = f.client.Health(t.Context())
 	if err != nil || h.Healthy || len(h.Problems) != 1 || h.Problems[0] != (Problem{"state", "state file s: no space left on device"}) {
