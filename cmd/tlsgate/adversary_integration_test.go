@@ -22,7 +22,7 @@ const (
 	// adversaries play at once.
 	adversaries = 96
 	// adversaryTries is how often an honest client may try: a busy machine is slow.
-	adversaryTries = 4
+	adversaryTries = 6
 )
 
 // adversaryWire is a client's port in the lab.
