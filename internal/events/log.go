@@ -4,7 +4,6 @@
 package events
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -30,7 +29,7 @@ type Log struct {
 
 	mu     sync.Mutex
 	tails  []*Tail
-	out    *bufio.Writer
+	out    lines
 	err    error
 	closed bool
 }
@@ -38,13 +37,13 @@ type Log struct {
 // New returns a log that writes each event before it returns: for a replay,
 // whose events must all arrive, in order.
 func New(w io.Writer) *Log {
-	l := &Log{out: bufio.NewWriter(w)}
+	l := &Log{out: lines{w: w}}
 	l.wanted.Store(true)
 	return l
 }
 
 // NewSilent returns a log that writes to its tails alone.
-func NewSilent() *Log { return &Log{out: bufio.NewWriter(io.Discard), silent: true} }
+func NewSilent() *Log { return &Log{out: lines{w: io.Discard}, silent: true} }
 
 // NewLive returns a log that never makes its caller wait: events go through a
 // bounded queue, and what does not fit is counted as lost.
@@ -107,7 +106,7 @@ func (l *Log) Close() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.keep(l.out.Flush())
+	l.keep(l.out.flush())
 	return l.err
 }
 
@@ -115,7 +114,7 @@ func (l *Log) Close() error {
 func (l *Log) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.keep(l.out.Flush())
+	l.keep(l.out.flush())
 }
 
 func (l *Log) write(event *event) {
@@ -158,7 +157,7 @@ func (l *Log) drain() {
 	for line := range l.lines {
 		l.put(line)
 		if len(l.lines) == 0 {
-			l.keep(l.out.Flush())
+			l.keep(l.out.flush())
 		}
 	}
 }
@@ -216,13 +215,12 @@ func digits(b []byte, n int) {
 }
 
 func (l *Log) put(line []byte) {
-	if _, err := l.out.Write(line); err != nil {
-		l.lost.Add(1)
-		l.keep(err)
-	}
+	l.keep(l.out.put(line))
 }
 
-func (l *Log) keep(err error) {
+// keep notes how many lines were lost, and the first error of all.
+func (l *Log) keep(lost int, err error) {
+	l.lost.Add(uint64(lost))
 	if l.err == nil {
 		l.err = err
 	}

@@ -183,6 +183,26 @@ func TestFullDisk(t *testing.T) {
 }
 
 // TestTimestamp holds ours to the standard library's.
+// TestDiskHasRoomAgain: what is told after a full disk has room again is written, and
+// what was told before is counted.
+func TestDiskHasRoomAgain(t *testing.T) {
+	disk := &tight{}
+	l := New(disk)
+	for range 3 {
+		l.Drop(refusal())
+		l.Flush()
+	}
+	if l.Lost() != 3 {
+		t.Errorf("%d lost, want 3", l.Lost())
+	}
+	disk.room = 1 << 20
+	l.Drop(refusal())
+	l.Flush()
+	if n := strings.Count(disk.String(), "\n"); n != 1 || l.Lost() != 3 {
+		t.Errorf("%d lines, %d lost", n, l.Lost())
+	}
+}
+
 func TestTimestamp(t *testing.T) {
 	for _, ns := range []int64{0, 1, -1, 1795253400123456789, 999_999_999, math.MaxInt64, math.MinInt64, 951_782_400_000_000_000} {
 		if got, want := timestamp(ns), time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000-0700"); got != want {
