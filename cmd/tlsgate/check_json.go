@@ -52,6 +52,7 @@ func sections(c *config.Config) []section {
 		}},
 		{"log", []setting{{"events", c.Log.Events}, {"stats", c.Log.Stats.String()}}},
 		{"control", []setting{{"socket", c.Control.Socket}, {"group", c.Control.Group}}},
+		{"state", []setting{{"file", c.State.File}, {"every", c.State.Every.String()}}},
 	}
 }
 
