@@ -17,23 +17,26 @@ type ifreqData struct {
 	_    [24 - unsafe.Sizeof(uintptr(0))]byte
 }
 
-// offloadOff turns the offloads of a link of the thread's namespace off. Without
-// checksum offload the kernel refuses segmentation offload by itself; it is named
-// all the same, for links where that is not so.
-func offloadOff(name string) error {
+// offloadOff are the commands that turn a link's offloads off. Without checksum
+// offload the kernel refuses segmentation offload by itself; it is named all the
+// same, for links where that is not so.
+var offloadOff = []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO, unix.ETHTOOL_STXCSUM}
+
+// setOffload gives commands a value, 0 or 1, for a link of the thread's namespace.
+func setOffload(name string, on uint32, cmds ...uint32) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return wrap("open a socket for ethtool", err)
 	}
 	defer unix.Close(fd)
-	for _, cmd := range []uint32{unix.ETHTOOL_STSO, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO, unix.ETHTOOL_STXCSUM} {
-		value := ethtoolValue{cmd: cmd}
+	for _, cmd := range cmds {
+		value := ethtoolValue{cmd: cmd, data: on}
 		var req ifreqData
 		copy(req.name[:unix.IFNAMSIZ-1], name)
 		req.data = unsafe.Pointer(&value)
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))
 		if errno != 0 && !errors.Is(errno, unix.EOPNOTSUPP) {
-			return wrap("turn offload of "+name+" off", errno)
+			return wrap("set offload of "+name, errno)
 		}
 	}
 	return nil

@@ -44,6 +44,9 @@ type Options struct {
 	// NoOffload turns segmentation, receive and checksum offload off on all
 	// links, so that every packet is as it would be on a wire.
 	NoOffload bool
+	// ReceiveOffload turns receive offload on (GRO), which virtual links have
+	// off. With NoOffload too, each host puts together what came cut up.
+	ReceiveOffload bool
 	// Loss is the share of TCP packets, 0 to less than 1, lost on each of the
 	// two links, in both directions. Needs iptables and ip6tables.
 	Loss float64

@@ -185,12 +185,18 @@ func addAddress(at *netlink.Handle, name string, p netip.Prefix) error {
 	return wrap("add address "+p.String(), err)
 }
 
-// tune applies Options.NoOffload to a link of the thread's namespace.
+// tune applies Options.NoOffload and ReceiveOffload to a link of the thread's
+// namespace.
 func (l *Lab) tune(name string) error {
-	if !l.options.NoOffload {
-		return nil
+	if l.options.NoOffload {
+		if err := setOffload(name, 0, offloadOff...); err != nil {
+			return err
+		}
 	}
-	return offloadOff(name)
+	if l.options.ReceiveOffload {
+		return setOffload(name, 1, unix.ETHTOOL_SGRO)
+	}
+	return nil
 }
 
 // lose makes each host lose its share of what arrives, and the gateway too,
