@@ -145,6 +145,7 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 		e.scratch = seg.StripMPTCP(e.scratch[:0])
 		r.Payload = e.scratch
 	}
+	e.limitMSS(seg, &r)
 	return r
 }
 
