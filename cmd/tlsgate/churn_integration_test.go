@@ -8,6 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -96,13 +100,21 @@ func churnOnce(l *lab.Lab, address string, permitted bool) error {
 	return err
 }
 
-// TestIntegrationKill kills the daemon again and again under load. Connections
-// caught undecided meet default.midstream: under inspect what the policy refuses
-// never passes, with a daemon or without. An accepted connection goes on all the
-// while.
+// killTimes in the environment says how often TestIntegrationKill kills.
+const killTimes = "TLSGATE_KILLS"
+
+// TestIntegrationKill kills the daemon again and again under load, at any moment, that
+// of its start included. Connections caught undecided meet default.midstream: under
+// inspect what the policy refuses never passes, with a daemon or without. An accepted
+// connection goes on all the while, and in the end nothing is left behind.
 func TestIntegrationKill(t *testing.T) {
 	kills := 8
-	if testing.Short() {
+	if s := os.Getenv(killTimes); s != "" {
+		var err error
+		if kills, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	} else if testing.Short() {
 		kills = 2
 	}
 	l := labtest.New(t, lab.Options{})
@@ -112,7 +124,7 @@ func TestIntegrationKill(t *testing.T) {
 	policy := partnerPolicy + "\n[default]\nmidstream = \"inspect\"\n"
 	f := startFirewall(t, l, policy)
 	lasting := tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS12)
-	lasting.SetDeadline(time.Now().Add(time.Minute))
+	lasting.SetDeadline(time.Now().Add(time.Minute + time.Duration(kills)*2*time.Second))
 	echo(t, lasting, "echo\nbefore", "before")
 	echo(t, lasting, "more", "more")
 
@@ -144,19 +156,39 @@ func TestIntegrationKill(t *testing.T) {
 		})
 	}
 	for range kills {
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(rand.N(400 * time.Millisecond))
 		f.cmd.Process.Kill()
 		<-f.ended
 		echo(t, lasting, "without", "without")
+		killAtStart(t, l, f)
 		f = startFirewall(t, l, policy)
 		echo(t, lasting, "again", "again")
 	}
 	close(done)
 	all.Wait()
-	t.Logf("%d handshakes tried through %d kills", tried.Load(), kills)
+	t.Logf("%d handshakes tried through %d kills", tried.Load(), 2*kills)
 	if n := passed.Load(); n > 0 || tried.Load() == 0 {
 		t.Errorf("%d of %d refused handshakes passed", n, tried.Load())
 	}
+	f.stop()
+	if out := iptablesSave(t, l); strings.Contains(out, "TLSGATE") {
+		t.Errorf("rules are left:\n%s", out)
+	}
+	if _, err := os.Lstat(f.socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// killAtStart starts a daemon like one that was killed, and kills it before long.
+func killAtStart(t *testing.T, l *lab.Lab, f *firewall) {
+	t.Helper()
+	cmd := program(t, l.Gateway, "run", "-c", f.policy, "--install-rules", "--socket", f.socket, "--state", "none", "--events", "none")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(rand.N(150 * time.Millisecond))
+	cmd.Process.Kill()
+	cmd.Wait()
 }
 
 // TestIntegrationStall stops the daemon in the middle of a download and lets it
