@@ -263,6 +263,9 @@ func printStats(out io.Writer, line []byte) error {
 	}
 }
 
+// healthWait bounds how long health waits: a worker has 2 s to answer.
+const healthWait = 3 * time.Second
+
 func newHealthCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -272,7 +275,9 @@ func newHealthCommand() *cobra.Command {
 	}
 	client := asking(cmd, &asJSON, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		h, err := client().Health(cmd.Context())
+		ctx, cancel := context.WithTimeout(cmd.Context(), healthWait)
+		defer cancel()
+		h, err := client().Health(ctx)
 		if err != nil {
 			return err
 		}

@@ -218,4 +218,9 @@ func TestIntegrationStoppedDaemon(t *testing.T) {
 	if _, err := control.Dial(f.socket).Health(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a stopped daemon: %v", err)
 	}
+	began := time.Now()
+	_, errs, code := f.ask(l, "health")
+	if took := time.Since(began); code != 3 || !strings.Contains(errs, "has not answered") || !strings.Contains(errs, "hint:") || took > 8*time.Second {
+		t.Errorf("health of a stopped daemon: %d after %s: %s", code, took, errs)
+	}
 }

@@ -78,6 +78,9 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 func (c *Client) explain(err error) error {
 	var op *net.OpError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &SocketError{c.path, fmt.Errorf("the daemon has not answered in time: %w", context.DeadlineExceeded),
+			"it is stopped, or has no time: what it has not judged waits, as queue.fail_open says"}
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
