@@ -176,6 +176,10 @@ const (
 	aSYNACK
 )
 
+// HalfOpen reports whether the handshake is not completed, or the connection began
+// unseen and was heard from one end only: anyone can send such packets.
+func (c *Conn[V]) HalfOpen() bool { return c.ranked == rankHalfOpen }
+
 // State returns the state, by netfilter's names.
 func (c *Conn[V]) State() State { return c.state }
 

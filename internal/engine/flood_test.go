@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
 )
 
@@ -66,5 +67,37 @@ func TestPinFlood(t *testing.T) {
 	}
 	if k := l.link("192.0.2.77", "203.0.113.10", 1, 2); !begins(k, turns) || !k.says(original) {
 		t.Error("no pin for a new one when the others have ended")
+	}
+}
+
+// TestSYNFloodUntold: half-open connections that push out each other are counted, not
+// told one by one: the log would be the next to be flooded. Of any other that makes
+// room an event tells.
+func TestSYNFloodUntold(t *testing.T) {
+	cfg := config()
+	cfg.Limits.Connections, cfg.Limits.HalfOpen = 20, 10
+	l := newLab(t, cfg, named("api.bank.example"))
+	for range 100 {
+		l.link4().syn()
+	}
+	l.e.Tick(l.now)
+	if s := l.e.Stats(); len(l.sink.flow) != 0 || s.Hit.HalfOpen != 90 {
+		t.Errorf("%d flow events, %d counted", len(l.sink.flow), s.Hit.HalfOpen)
+	}
+	for range 15 {
+		l.link4().open()
+	}
+	l.now += 60 * second
+	for range 10 {
+		l.link4().open()
+	}
+	told := 0
+	for _, r := range l.sink.flow {
+		if r.End == conntrack.EndEvicted {
+			told++
+		}
+	}
+	if told == 0 {
+		t.Error("nothing is told of silent connections that made room")
 	}
 }

@@ -107,7 +107,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		if f.watched { // the tls event has said that
 			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
 		}
-		e.cfg.Sink.Flow(r)
+		if e.cfg.Recorded || why != conntrack.EndEvicted || !c.HalfOpen() {
+			e.cfg.Sink.Flow(r)
+		} // else who floods the table would flood the log
 	}
 	if !e.cfg.Recorded {
 		e.forgotten.leaves(c, why, e.now)
