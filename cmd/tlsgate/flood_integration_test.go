@@ -85,7 +85,7 @@ func TestIntegrationFlood(t *testing.T) {
 			l := labtest.New(t, lab.Options{})
 			serveFlooded(t, l)
 			f := startFirewall(t, l, fmt.Sprintf(floodPolicy, tt.room, tt.room/2), "--events", "none")
-			h := startHonest(t, l)
+			h := startBystander(t, l)
 			before := f.statsNow()
 
 			ctx, stop := context.WithCancel(t.Context())
@@ -207,7 +207,7 @@ type honest struct {
 	err  error
 }
 
-func startHonest(t *testing.T, l *lab.Lab) *honest {
+func startBystander(t *testing.T, l *lab.Lab) *honest {
 	t.Helper()
 	h := &honest{t: t, conn: tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS13), stop: make(chan struct{}), done: make(chan struct{})}
 	h.conn.SetDeadline(time.Now().Add(visitTime))
