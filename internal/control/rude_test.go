@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"testing"
@@ -62,6 +64,24 @@ func TestNonsense(t *testing.T) {
 		}
 	}
 	f.wellBehaved("after nonsense", time.Second)
+}
+
+// TestTurnedAway: who is turned away is told so, though he takes his time to ask.
+func TestTurnedAway(t *testing.T) {
+	f := start(t, 1)
+	for range maxClients {
+		f.dial()
+	}
+	// Between it is connected and asks.
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { time.Sleep(5 * time.Millisecond) },
+	})
+	for range 20 {
+		var told *Failure
+		if _, err := f.client.Rules(ctx); !errors.As(err, &told) || told.Status != http.StatusServiceUnavailable {
+			t.Fatalf("%v", err)
+		}
+	}
 }
 
 // TestCrowd: of 200 at once some are turned away at once, with a reason, and when

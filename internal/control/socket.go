@@ -155,10 +155,17 @@ func (l *crowded) Accept() (net.Conn, error) {
 }
 
 // turnAway says why, and lets the client say what it has to say: closed before,
-// the connection would be reset, and the reason lost.
+// the connection would be reset, and the reason lost. Who is answered before he has
+// begun to ask takes it for somebody else's answer (net/http does), so he has a moment
+// for that.
 func turnAway(c *net.UnixConn) {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(farewell))
+	now := time.Now()
+	c.SetDeadline(now.Add(farewell / 2))
+	if _, err := c.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	c.SetDeadline(now.Add(farewell))
 	io.WriteString(c, turnedAway)
 	c.CloseWrite()
 	io.Copy(io.Discard, io.LimitReader(c, maxHeader))
