@@ -24,7 +24,11 @@ func TestIntegrationResetLost(t *testing.T) {
 		_, err := io.Copy(io.Discard, c)
 		return err
 	})
+	// A hello of which a segment is lost again and again is not there in time: then the
+	// time to decide it is over, and that is a refusal like the other.
 	f := startFirewall(t, l, `
+[limits]
+decide = "8s"
 [[rule]]
 name      = "nobody"
 match     = { port = 443 }
