@@ -48,9 +48,9 @@ const (
 	waitingQuestions = 64
 
 	// share bounds what answering takes of an engine's time, to one part in so many:
-	// hardly more packets than one in a hundred meet an answer, so that their 99th
+	// far fewer packets than one in a hundred meet an answer, so that their 99th
 	// percentile stays where it is. maxPause bounds the pause after a long answer.
-	share    = 64
+	share    = 256
 	maxPause = 2 * time.Millisecond
 
 	// attentive is for how long the engine sleeps at least when no packet comes, and
