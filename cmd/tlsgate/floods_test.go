@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -24,9 +25,11 @@ const (
 	floodTalker = "198.18.2.2:445"
 )
 
-// spoof sends segments from addresses of the client's network that are nobody's, as
-// fast as it can.
-func spoof(ctx context.Context, l *lab.Lab, alter func(*packet.Segment)) error {
+// spoof sends segments from addresses of the client's network that are nobody's, so
+// many a second; with TLSGATE_FLOOD as fast as it can, which the queue cannot follow.
+func spoof(ctx context.Context, l *lab.Lab, rate int, alter func(*packet.Segment)) error {
+	unbound := os.Getenv(floodTime) != ""
+	start := time.Now()
 	return l.Client.Run(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		if err != nil {
@@ -38,6 +41,9 @@ func spoof(ctx context.Context, l *lab.Lab, alter func(*packet.Segment)) error {
 		g := packet.Segment{Dst: l.Server.IPv4, DstPort: 446, Window: 65535}
 		var ip []byte
 		for n := 0; n%64 != 0 || ctx.Err() == nil; n++ {
+			if n%64 == 0 && !unbound {
+				time.Sleep(time.Until(start.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+			}
 			src[3] = byte(10 + n%240)
 			g.Src, g.SrcPort = netip.AddrFrom4(src), uint16(1024+rand.IntN(60000))
 			g.Seq, g.Ack = seqnum.Value(rand.Uint32()), seqnum.Value(rand.Uint32())
@@ -52,12 +58,12 @@ func spoof(ctx context.Context, l *lab.Lab, alter func(*packet.Segment)) error {
 }
 
 func floodSYNs(ctx context.Context, l *lab.Lab) error {
-	return spoof(ctx, l, func(g *packet.Segment) { g.Flags = packet.SYN })
+	return spoof(ctx, l, 50_000, func(g *packet.Segment) { g.Flags = packet.SYN })
 }
 
 // floodStray sends what looks like the middle of connections.
 func floodStray(ctx context.Context, l *lab.Lab) error {
-	return spoof(ctx, l, func(g *packet.Segment) {
+	return spoof(ctx, l, 15_000, func(g *packet.Segment) {
 		g.Flags, g.Payload = packet.ACK|packet.PSH, []byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}
 	})
 }
