@@ -107,9 +107,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		if f.watched { // the tls event has said that
 			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
 		}
-		if e.cfg.Recorded || why != conntrack.EndEvicted || !c.HalfOpen() {
+		if e.cfg.Recorded || why != conntrack.EndEvicted || !c.HalfOpen() || f.sum.packet != 0 {
 			e.cfg.Sink.Flow(r)
-		} // else who floods the table would flood the log
+		} // else who floods the table would flood the log; of a refused one it has an event
 	}
 	if !e.cfg.Recorded {
 		e.forgotten.leaves(c, why, e.now)
