@@ -60,13 +60,23 @@ type summary struct {
 	packet   uint64 // at which it was refused; the first is 1
 	records  [2]tlswire.RecordCounts
 	alerts   tlswire.Alerts
-	later    Later
+	later    tlswire.Heartbeats // and, of Later, the two below
+	began    [2]uint8
+	secure   bool
+	told     bool // an event has told of it
 	phase    tlswire.Phase
 	sawTLS   bool
 	via      via.Kind
 	stood    bool    // judged again, by a policy that would have asked what is lost
 	said     *saying // nil: nothing was
 }
+
+// remember and afterwards keep a Later in the summary, where its parts leave no hole.
+func (s *summary) remember(l Later) {
+	s.later, s.began, s.secure = l.Heartbeats, l.Renegotiations, l.SecureRenegotiation
+}
+
+func (s *summary) afterwards() Later { return Later{s.later, s.began, s.secure} }
 
 // inspection is what reading a connection takes. It is given back and used
 // again, so that a new connection allocates nothing once the engine is warm.
@@ -109,7 +119,7 @@ func (e *Engine) release(c *conntrack.Conn[flow]) {
 	}
 	f.summarise()
 	f.sum.records = ins.tls.Records
-	f.sum.later = laterOf(&ins.tls)
+	f.sum.remember(laterOf(&ins.tls))
 	f.sum.via = f.began()
 	if said := e.saidOf(ins); said != nil {
 		f.sum.said = said

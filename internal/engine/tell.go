@@ -19,7 +19,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		InInterface: e.cfg.Interface(f.devices[conntrack.Original]),
 		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,
 		Decision: f.sum.decision, Packet: f.sum.packet, Offloaded: f.offloaded, Graced: f.graced,
-		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase, Later: f.sum.later,
+		SawTLS: f.sum.sawTLS, Records: f.sum.records, Phase: f.sum.phase, Later: f.sum.afterwards(),
 	}
 	if d := &r.Decision; r.Packet != 0 && !d.Observed && d.Action.Kind() == tlsrules.Alert {
 		r.AlertSent = d.Action.Description()
@@ -62,6 +62,7 @@ func (e *Engine) tellTLS(c *conntrack.Conn[flow]) {
 	}
 	f.told = true
 	if e.cfg.Sink != nil && (f.ins.facts.Client != nil || f.ins.facts.Server != nil) {
+		f.sum.told = true
 		e.cfg.Sink.TLS(e.report(c))
 	}
 }
@@ -74,6 +75,7 @@ func (e *Engine) tellDrop(c *conntrack.Conn[flow], detail string) {
 	if e.cfg.Sink == nil {
 		return
 	}
+	c.Value.sum.told = true
 	r := e.report(c)
 	r.Detail = detail
 	e.cfg.Sink.Drop(r)
@@ -107,9 +109,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		if f.watched { // the tls event has said that
 			r.TLS, r.Facts, r.Certificates, r.Session = nil, nil, nil, nil
 		}
-		if e.cfg.Recorded || why != conntrack.EndEvicted || !c.HalfOpen() || f.sum.packet != 0 {
+		if e.cfg.Recorded || why != conntrack.EndEvicted || !c.HalfOpen() || f.sum.told {
 			e.cfg.Sink.Flow(r)
-		} // else who floods the table would flood the log; of a refused one it has an event
+		} // else who floods the table would flood the log; but what has begun in it ends in it
 	}
 	if !e.cfg.Recorded {
 		e.forgotten.leaves(c, why, e.now)
