@@ -219,38 +219,31 @@ type key struct {
 	family                       uint32 // 4 or 6: ::ffff:192.0.2.1 is not 192.0.2.1
 }
 
-// makeKey returns the key of a packet, and which end is its sender: 0 for lo.
-func makeKey(p *packet.Parsed) (k key, sender uint8) {
-	return keyOf(netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort))
+// take makes k the key of a packet, and returns which end is its sender: 0 for lo.
+// It writes where k stands, a word at a time, as same reads it: a copy of what was
+// just written that way waits for the processor to put it together.
+func (k *key) take(p *packet.Parsed) (sender uint8) {
+	srcHigh, srcLow, dstHigh, dstLow, version := p.Ends()
+	k.family = version
+	if srcHigh < dstHigh || srcHigh == dstHigh && (srcLow < dstLow || srcLow == dstLow && p.SrcPort <= p.DstPort) {
+		k.loHigh, k.loLow, k.hiHigh, k.hiLow = srcHigh, srcLow, dstHigh, dstLow
+		k.ports = uint32(p.SrcPort)<<16 | uint32(p.DstPort)
+		return 0
+	}
+	k.loHigh, k.loLow, k.hiHigh, k.hiLow = dstHigh, dstLow, srcHigh, srcLow
+	k.ports = uint32(p.DstPort)<<16 | uint32(p.SrcPort)
+	return 1
+}
+
+// same reports whether two keys are one.
+func (k *key) same(o *key) bool {
+	return k.loLow == o.loLow && k.hiLow == o.hiLow && k.ports == o.ports && k.family == o.family &&
+		k.loHigh == o.loHigh && k.hiHigh == o.hiHigh
 }
 
 func keyOf(from, to netip.AddrPort) (k key, sender uint8) {
-	src, dst := from.Addr().As16(), to.Addr().As16()
-	k = key{
-		loHigh: binary.BigEndian.Uint64(src[:8]), loLow: binary.BigEndian.Uint64(src[8:]),
-		hiHigh: binary.BigEndian.Uint64(dst[:8]), hiLow: binary.BigEndian.Uint64(dst[8:]),
-		ports: uint32(from.Port())<<16 | uint32(to.Port()), family: 4,
-	}
-	if !from.Addr().Is4() {
-		k.family = 6
-	}
-	if k.inOrder() {
-		return k, 0
-	}
-	k.loHigh, k.hiHigh = k.hiHigh, k.loHigh
-	k.loLow, k.hiLow = k.hiLow, k.loLow
-	k.ports = k.ports<<16 | k.ports>>16
-	return k, 1
-}
-
-func (k *key) inOrder() bool {
-	switch {
-	case k.loHigh != k.hiHigh:
-		return k.loHigh < k.hiHigh
-	case k.loLow != k.hiLow:
-		return k.loLow < k.hiLow
-	}
-	return k.ports>>16 <= k.ports&0xffff
+	sender = k.take(&packet.Parsed{Src: from.Addr(), SrcPort: from.Port(), Dst: to.Addr(), DstPort: to.Port()})
+	return k, sender
 }
 
 // end returns one of the two ends, 0 for lo.

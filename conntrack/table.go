@@ -140,7 +140,8 @@ func (t *Table[V]) All(f func(*Conn[V]) bool) {
 // Find returns the entry on whose ports a segment travels, and the direction
 // that the segment has there; nil when there is none. Nothing changes.
 func (t *Table[V]) Find(p *packet.Parsed, now int64) (*Conn[V], Direction) {
-	k, sender := makeKey(p)
+	var k key
+	sender := k.take(p)
 	c := t.conns[k]
 	if c == nil || c.deadline <= now {
 		return nil, 0

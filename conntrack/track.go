@@ -9,9 +9,10 @@ const synBits = packet.SYN | packet.ACK | packet.FIN | packet.RST
 // Unix epoch and never goes back.
 func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	t.wheel.start(now)
-	k, sender := makeKey(p)
+	var k key
+	sender := k.take(p)
 	c := t.last
-	if c == nil || c.key != k {
+	if c == nil || !c.key.same(&k) {
 		c = t.conns[k]
 	}
 	if c != nil && c.deadline <= now {

@@ -143,6 +143,23 @@ func (p *Parsed) SegLen() uint32 {
 	return n
 }
 
+// Ends returns the addresses as numbers, high half first, those of IPv4 as mapped
+// into IPv6, and the version of IP. It reads the header where there is one: that
+// takes half of what netip asks for the same.
+func (p *Parsed) Ends() (srcHigh, srcLow, dstHigh, dstLow uint64, version uint32) {
+	const mapped = 0xffff << 32
+	if b := p.Raw; len(b) >= ipv4HeaderLen && b[0]>>4 == 4 {
+		return 0, mapped | uint64(binary.BigEndian.Uint32(b[12:])), 0, mapped | uint64(binary.BigEndian.Uint32(b[16:])), 4
+	} else if len(b) >= ipv6HeaderLen && b[0]>>4 == 6 {
+		return binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:]), binary.BigEndian.Uint64(b[32:]), 6
+	}
+	src, dst := p.Src.As16(), p.Dst.As16()
+	if version = 4; !p.Src.Is4() {
+		version = 6
+	}
+	return binary.BigEndian.Uint64(src[:8]), binary.BigEndian.Uint64(src[8:]), binary.BigEndian.Uint64(dst[:8]), binary.BigEndian.Uint64(dst[8:]), version
+}
+
 const (
 	ipv4HeaderLen = 20
 	ipv6HeaderLen = 40
