@@ -195,14 +195,18 @@ func (v *view) stage(s step) Stage {
 }
 
 // spread makes room between the stages for the steps that are not stages.
-func spread(s Stages) (t steps) {
-	for stage, own := range stageSteps {
-		if s.Has(Stage(stage)) {
-			t |= own.bit()
+func spread(s Stages) steps { return spreads[s] }
+
+var spreads = func() (all [1 << 8]steps) {
+	for s := range all {
+		for stage, own := range stageSteps {
+			if Stages(s).Has(Stage(stage)) {
+				all[s] |= own.bit()
+			}
 		}
 	}
-	return t
-}
+	return all
+}()
 
 // takes lets a step that has a time of its own be known, or never.
 func (v *view) takes(s step, known, never bool) {

@@ -72,7 +72,7 @@ func (b *Budget) Return(n int) { b.used -= n }
 // fits reports whether n more bytes are within the bound.
 func (b *Budget) fits(n int) bool { return n <= b.limit()-b.used }
 
-// newBlock takes an empty block, on the stream's account.
+// newBlock takes a block, with anything in it, on the stream's account.
 func (s *Stream) newBlock(b *Budget) *block {
 	s.charge(blockSize, b)
 	n := len(b.blocks)
@@ -81,7 +81,6 @@ func (s *Stream) newBlock(b *Budget) *block {
 	}
 	blk := b.blocks[n-1]
 	b.blocks = b.blocks[:n-1]
-	blk.set = [len(blk.set)]uint64{}
 	return blk
 }
 

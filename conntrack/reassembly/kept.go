@@ -87,6 +87,7 @@ func (s *Stream) open(first seqnum.Value, i, j, n int, b *Budget) []ref {
 			continue
 		}
 		l[i+k] = ref{first: at, block: s.newBlock(b)}
+		l[i+k].block.set = [blockData / 64]uint64{}
 	}
 	return l
 }

@@ -66,8 +66,8 @@ type opening struct {
 // packets, when seg is nil.
 func (e *Engine) look(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) {
 	f := &c.Value
-	e.opening.c = nil
 	if f.phase != reading || f.ins == nil {
+		e.opening.c = nil
 		return
 	}
 	if seg != nil && seg.HasTimestamp {

@@ -109,12 +109,8 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	if p.CapLen != 0 && !e.cfg.Recorded {
 		return e.drop(DropTruncated)
 	}
-	decode := packet.Decode
-	if p.CapLen != 0 {
-		decode = packet.DecodeCut
-	}
 	seg := &e.seg
-	switch status := decode(p.Payload, seg); status {
+	switch status := decode(p, seg); status {
 	case packet.OK:
 	case packet.NotTCP:
 		e.counts.NotTCP++
@@ -145,13 +141,23 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 		e.scratch = seg.StripMPTCP(e.scratch[:0])
 		r.Payload = e.scratch
 	}
-	e.limitMSS(seg, &r)
+	if seg.MSS > mostSegment {
+		e.limitMSS(seg, &r)
+	}
 	return r
+}
+
+// decode reads the headers of a packet, of which a capture may hold the beginning.
+func decode(p *nfq.Packet, seg *packet.Parsed) packet.Status {
+	if p.CapLen != 0 {
+		return packet.DecodeCut(p.Payload, seg)
+	}
+	return packet.Decode(p.Payload, seg)
 }
 
 // track finds the connection and answers what can be answered without reading.
 func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
-	if e.refusing.has(seg, e.now) && e.inUse(seg) {
+	if len(e.refusing.pairs) > 0 && e.refusing.has(seg, e.now) && e.inUse(seg) {
 		e.counts.RefusedEarlier++
 		e.resetUntracked(seg, p.InDev)
 		return e.drop(DropRefused)
@@ -182,10 +188,14 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	case conntrack.Midstream:
 		e.beginMidstream(c, t.Dir, p, seg)
 	default:
-		e.renew(c, t.Dir, seg)
+		if c.Value.adoption != e.adoption {
+			e.renew(c, t.Dir, seg)
+		}
 	}
-	e.gated(c)
 	f := &c.Value
+	if f.gate.has(atGate) {
+		e.gated(c)
+	}
 	f.devices[t.Dir] = p.InDev
 	if p.OutDev != 0 {
 		f.devices[t.Dir.Other()] = p.OutDev
@@ -202,7 +212,11 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.refusedAgain(c, t.Dir, p, seg)
 	}
 	e.acknowledge(c, t.Dir)
-	return e.wait(c, t.Dir, p, seg, e.read(c, t.Dir, p, seg))
+	r := e.read(c, t.Dir, p, seg)
+	if f.gate.has(hasHold) {
+		return e.wait(c, t.Dir, p, seg, r)
+	}
+	return r
 }
 
 // invalid answers a packet whose receiver would discard it. Without payload it

@@ -213,17 +213,24 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		}
 		piece := b[:n]
 		at, b = at.Add(uint32(n)), b[n:]
-		e.search(c, from, piece)
+		searches := len(e.policy.Patterns()) > 0
+		if searches {
+			e.search(c, from, piece)
+		}
 		if clear {
 			e.heard(c, from, heard)
 		} else {
-			e.aside(c, from, piece)
+			if f.via != nil {
+				e.aside(c, from, piece)
+			}
 			e.learn(c, d, status)
 			if status == tlswire.Record {
 				e.reached(c, d, at.Sub(tlswire.RecordHeaderLen))
 			}
 		}
-		e.search(c, from, nil)
+		if searches {
+			e.search(c, from, nil)
+		}
 		if f.rec != nil {
 			e.hush(c)
 		}

@@ -4,7 +4,7 @@ package tlswire
 // it stands: nothing of a record or message is half said (RFC 8446, Section
 // 5.1), and the peer does not expect it encrypted.
 func (c *Conn) InClear(from Side) bool {
-	return c.Between(from) && !c.sides[from].protected && c.Version < VersionTLS13
+	return c.Version < VersionTLS13 && !c.sides[from].protected && c.Between(from)
 }
 
 // AnswerVersion is the record version that the client expects of an answer: the
