@@ -167,6 +167,19 @@ func (s *Stream) Take() []byte {
 	return v
 }
 
+// PassOver takes n bytes at seq that nobody looks at, and reports whether it did:
+// where Offer would find them InOrder, and nothing is kept for Take to go on with.
+// Else nothing changed.
+func (s *Stream) PassOver(seq seqnum.Value, n, limit int, b *Budget) bool {
+	if seq != s.next || n <= 0 || n > far || len(s.kept) > 0 || !s.started || s.broken || s.una.Size(s.next) > far ||
+		len(s.log) > 0 && s.Remembered() >= limit || !b.fits(1) {
+		return false
+	}
+	s.fresh = nil
+	s.next = s.next.Add(uint32(n))
+	return true
+}
+
 // Acknowledge lets go of what was remembered before una, which the receiver has
 // acknowledged. Numbers that go back are ignored, and what was not read yet is
 // not let go of, whatever a receiver says it has.

@@ -3,6 +3,7 @@ package reassembly
 import (
 	"bytes"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"unsafe"
 
@@ -360,4 +361,64 @@ func TestBlocksAreEmptyAgain(t *testing.T) {
 	must(t, err)
 	_, err = p.offer(modelStart, bytes.Repeat([]byte{3}, 1990))
 	must(t, err)
+}
+
+// TestPassOver: what is passed over moves a stream on as Offer and Take would, and
+// where it is not, nothing has changed.
+func TestPassOver(t *testing.T) {
+	const limit = 4 << 10
+	passed := 0
+	for i := range 400 {
+		r := rand.New(rand.NewPCG(uint64(i), 3))
+		budgets := [2]Budget{{Max: 6 << 10}, {Max: 6 << 10}}
+		var both [2]Stream // the second reads all
+		base := seqnum.Value(bases[r.IntN(len(bases))])
+		for k := range both {
+			both[k].Start(base)
+		}
+		for range 300 {
+			s, p := &both[0], make([]byte, 1+r.IntN(2000))
+			at := s.Next()
+			if r.IntN(8) == 0 {
+				at = at.Add(uint32(r.IntN(4000))).Sub(1000)
+			}
+			reads, remembers := 0, r.IntN(3)*700
+			if r.IntN(2) == 0 {
+				before := *s
+				if s.PassOver(at, len(p), limit, &budgets[0]) {
+					passed++
+					reads, remembers = 1, 0
+				} else if !reflect.DeepEqual(*s, before) {
+					t.Fatalf("seed %d: %+v became %+v", i, before, *s)
+				}
+			}
+			for k := reads; k < len(both); k++ {
+				s := &both[k]
+				if st := s.Offer(at, p, limit, &budgets[k]); st != InOrder && reads == 1 {
+					t.Fatalf("seed %d: passed over what is %s", i, st)
+				}
+				for v := s.Take(); v != nil; v = s.Take() {
+					if remembers > 0 {
+						s.Remember(s.Next().Sub(uint32(len(v))), v[:min(len(v), remembers)], limit+i%2*limit, &budgets[k])
+					}
+				}
+			}
+			acks, back := r.IntN(6) == 0, uint32(r.IntN(5000))
+			for k := range both {
+				if acks {
+					both[k].Acknowledge(both[k].Next().Sub(back), &budgets[k])
+				}
+			}
+			a, b := both[0], both[1]
+			if len(a.log) != len(b.log) || len(a.kept) != len(b.kept) || budgets[0].used != budgets[1].used {
+				t.Fatalf("seed %d: %+v, want %+v", i, a, b)
+			}
+			if a.log, a.kept, b.log, b.kept = nil, nil, nil, nil; !reflect.DeepEqual(a, b) {
+				t.Fatalf("seed %d: %+v, want %+v", i, a, b)
+			}
+		}
+	}
+	if passed < 1000 {
+		t.Errorf("%d segments were passed over", passed)
+	}
 }

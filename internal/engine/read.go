@@ -263,12 +263,7 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		}
 		return
 	}
-	facts.Content, facts.HasAlert = 0, false
-	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
-	facts.Renegotiates = t.Renegotiates()
-	if t.DHBits != 0 {
-		facts.DHBits = t.DHBits
-	}
+	f.noRecord()
 	switch status {
 	case tlswire.NotTLS:
 		e.notTLS(c, from)
@@ -302,6 +297,18 @@ func (e *Engine) learn(c *conntrack.Conn[flow], d conntrack.Direction, status tl
 		return // accepted until a ClientHello says otherwise
 	}
 	e.judge(c)
+}
+
+// noRecord takes the facts that stand however little the decoder came upon: what
+// comes next is neither a record nor an alert before it is seen.
+func (f *flow) noRecord() {
+	t, facts := &f.ins.tls, &f.ins.facts
+	facts.Content, facts.HasAlert = 0, false
+	facts.Group, facts.GroupSettled = t.ServerGroup, facts.GroupSettled || t.GroupSettled
+	facts.Renegotiates = t.Renegotiates()
+	if t.DHBits != 0 {
+		facts.DHBits = t.DHBits
+	}
 }
 
 // speaks is the protocol of a side that sends records, whatever the other side

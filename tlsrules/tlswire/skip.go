@@ -31,6 +31,19 @@ func (c *Conn) Skip(from Side, n int) (st Status, ok bool) {
 	return st, true
 }
 
+// Inside reports whether the next n bytes of a side are of one record's body that is
+// not read, and there is nothing to tell of them.
+func (c *Conn) Inside(from Side, n int) bool {
+	s := &c.sides[from]
+	return s.dead == NeedMore && s.body == bodyOpaque && n <= int(s.left)
+}
+
+// PassOver consumes n bytes of which Inside is true.
+func (c *Conn) PassOver(from Side, n int) {
+	c.takeBack()
+	c.sides[from].left -= uint16(n)
+}
+
 // dispensable reports whether the rest of the message at hand may be missing. A
 // prime must not: without one, the exchange would seem to have none.
 func (c *Conn) dispensable(s *side) bool {

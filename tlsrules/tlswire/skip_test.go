@@ -1,6 +1,9 @@
 package tlswire
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 // TestSkip: the bytes of an opaque body may be missing, and not one more. What
 // follows is read as if they had been there.
@@ -122,5 +125,40 @@ func TestSkipKeyExchange(t *testing.T) {
 		if _, ok := c.Skip(Server, 50); ok != want {
 			t.Errorf("%#04x: got %v", suite, ok)
 		}
+	}
+}
+
+// TestInside: bytes of which Inside is true are passed over as Consume would.
+func TestInside(t *testing.T) {
+	data := record(RecordTypeApplicationData, VersionTLS12, make([]byte, 300))
+	sides := [][]byte{
+		append(records(VersionTLS12, clientHello([]uint16{0x2f}), 1<<14), data...),
+		append(append(append(records(VersionTLS12, serverHello(VersionTLS12, 0x2f), 1<<14),
+			record(RecordTypeChangeCipherSpec, VersionTLS12, []byte{1})...), record(RecordTypeHandshake, VersionTLS12, make([]byte, 40))...),
+			append(data, record(RecordTypeAlert, VersionTLS12, make([]byte, 26))...)...),
+	}
+	var c Conn
+	passed := 0
+	for from, b := range sides {
+		from := Side(from)
+		for len(b) > 0 {
+			for n := range len(b) + 1 {
+				if !c.Inside(from, n) {
+					continue
+				}
+				whole, over := c, c
+				k, opaque, st := whole.Consume(from, b[:n])
+				over.PassOver(from, n)
+				if k != n || n > 0 && !opaque || st != NeedMore || !reflect.DeepEqual(whole, over) {
+					t.Fatalf("%s, %d bytes with %d to come: consumed %d, %v, %v", from, n, len(b), k, opaque, st)
+				}
+				passed++
+			}
+			c.Consume(from, b[:1])
+			b = b[1:]
+		}
+	}
+	if want := 2 * 301 * 302 / 2; passed < want {
+		t.Errorf("%d times inside, want %d at least", passed, want)
 	}
 }
