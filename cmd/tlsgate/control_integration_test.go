@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -223,4 +224,16 @@ func TestIntegrationStoppedDaemon(t *testing.T) {
 	if took := time.Since(began); code != 3 || !strings.Contains(errs, "has not answered") || !strings.Contains(errs, "hint:") || took > 8*time.Second {
 		t.Errorf("health of a stopped daemon: %d after %s: %s", code, took, errs)
 	}
+	// Everything else waits no longer than ten seconds, but reload, which may take a minute.
+	var asking sync.WaitGroup
+	for _, args := range [][]string{{"stats"}, {"conns"}, {"tail"}, {"kill", "1"}, {"why", "1"}, {"open"}, {"pin"}} {
+		asking.Go(func() {
+			began := time.Now()
+			_, errs, code := f.ask(l, args...)
+			if took := time.Since(began); code != 3 || !strings.Contains(errs, fmt.Sprintf("process %d is stopped", f.cmd.Process.Pid)) || took > 20*time.Second {
+				t.Errorf("%s of a stopped daemon: %d after %s: %s", args[0], code, took, errs)
+			}
+		})
+	}
+	asking.Wait()
 }

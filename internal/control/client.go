@@ -25,6 +25,8 @@ import (
 type Client struct {
 	path string
 	http http.Client
+	peer peer
+	wait time.Duration // for an answer; 0: answerWait
 }
 
 // Dial returns a client of the socket at path. It connects when it is used.
@@ -35,7 +37,11 @@ func Dial(path string) *Client {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
-			return d.DialContext(ctx, "unix", path)
+			conn, err := d.DialContext(ctx, "unix", path)
+			if err == nil {
+				c.peer.note(conn)
+			}
+			return conn, err
 		},
 		DisableKeepAlives: true,
 	}
@@ -57,7 +63,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.http.Do(q)
+	r, err := c.withPatience(q)
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -79,8 +85,15 @@ func (c *Client) explain(err error) error {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
+		who := c.peer.String()
+		if who == "" {
+			who = "it is stopped, or has no time"
+		}
 		return &SocketError{c.path, fmt.Errorf("the daemon has not answered in time: %w", context.DeadlineExceeded),
-			"it is stopped, or has no time: what it has not judged waits, as queue.fail_open says"}
+			who + ": what it has not judged waits, as queue.fail_open says"}
+	case errors.Is(err, syscall.EAGAIN):
+		return &SocketError{c.path, errors.New("as many wait there already as may: the daemon takes nobody in"),
+			"tlsgate health says more, once they have given up"}
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK):
@@ -164,7 +177,11 @@ func (c *Client) Stats(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer r.Body.Close()
-	return io.ReadAll(io.LimitReader(r.Body, maxLine))
+	line, err := io.ReadAll(io.LimitReader(r.Body, maxLine))
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return line, nil
 }
 
 // Health asks whether all is well.
@@ -173,7 +190,7 @@ func (c *Client) Health(ctx context.Context) (h Health, err error) {
 	if err != nil {
 		return h, err
 	}
-	return h, answerOf(r, &h)
+	return h, c.answerOf(r, &h)
 }
 
 // Kill ends a connection.
@@ -182,7 +199,7 @@ func (c *Client) Kill(ctx context.Context, which Which) (k Killed, err error) {
 	if err != nil {
 		return k, err
 	}
-	return k, answerOf(r, &k)
+	return k, c.answerOf(r, &k)
 }
 
 // Gates returns the gates of the policy.
@@ -191,7 +208,7 @@ func (c *Client) Gates(ctx context.Context) (g Gates, err error) {
 	if err != nil {
 		return g, err
 	}
-	return g, answerOf(r, &g)
+	return g, c.answerOf(r, &g)
 }
 
 // Open opens or closes a gate, or lets one connection through.
@@ -200,15 +217,15 @@ func (c *Client) Open(ctx context.Context, o Opening) (done Opened, err error) {
 	if err != nil {
 		return done, err
 	}
-	return done, answerOf(r, &done)
+	return done, c.answerOf(r, &done)
 }
 
 // answerOf reads a JSON answer. A 503 that is no health is a failure.
-func answerOf(r *http.Response, v any) error {
+func (c *Client) answerOf(r *http.Response, v any) error {
 	defer r.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxLine))
 	if err != nil {
-		return fmt.Errorf("reading the daemon's answer: %w", err)
+		return c.explain(err)
 	}
 	f := &Failure{Status: r.StatusCode}
 	if json.Unmarshal(b, f) == nil && f.Text != "" {
@@ -233,5 +250,5 @@ func (c *Client) Why(ctx context.Context, which Which) (y Why, err error) {
 	if err != nil {
 		return y, err
 	}
-	return y, answerOf(r, &y)
+	return y, c.answerOf(r, &y)
 }

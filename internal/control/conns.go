@@ -33,6 +33,9 @@ func (s *Server) conns(w http.ResponseWriter, q *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := bufio.NewWriterSize(w, 32<<10)
 	rc := http.NewResponseController(w)
+	if err := rc.Flush(); err != nil { // who asks for few of many waits for the first
+		return err
+	}
 	left := limit
 	var piece []engine.Seen
 	var line []byte

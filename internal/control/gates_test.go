@@ -94,7 +94,7 @@ func TestGateRefusals(t *testing.T) {
 	} {
 		r := f.raw("POST", "/v1/gates", body)
 		var failure *Failure
-		err := answerOf(r, &Opened{})
+		err := f.client.answerOf(r, &Opened{})
 		if !errors.As(err, &failure) || r.StatusCode != want.status || !strings.Contains(failure.Text, want.text) || !strings.Contains(failure.Help, want.hint) {
 			t.Errorf("%s: %d %+v", body, r.StatusCode, err)
 		}

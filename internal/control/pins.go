@@ -396,7 +396,7 @@ func (c *Client) Pin(ctx context.Context, which WhichPin) (p Pinned, err error) 
 	if err != nil {
 		return p, err
 	}
-	return p, answerOf(r, &p)
+	return p, c.answerOf(r, &p)
 }
 
 // Unpin takes pins away: those of a connection, or those of a rule, of all its groups
@@ -416,5 +416,5 @@ func (c *Client) Unpin(ctx context.Context, flowID uint64, rule, group string) (
 	if err != nil {
 		return u, err
 	}
-	return u, answerOf(r, &u)
+	return u, c.answerOf(r, &u)
 }

@@ -63,5 +63,5 @@ func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	if err != nil {
 		return r, err
 	}
-	return r, answerOf(resp, &r)
+	return r, c.answerOf(resp, &r)
 }

@@ -24,5 +24,5 @@ func (c *Client) Rules(ctx context.Context) (r Rules, err error) {
 	if err != nil {
 		return r, err
 	}
-	return r, answerOf(answer, &r)
+	return r, c.answerOf(answer, &r)
 }
