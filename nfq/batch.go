@@ -35,6 +35,7 @@ type batchQueue struct {
 	conn     *netlink.Conn
 	raw      syscall.RawConn
 	number   uint16
+	maxLen   uint32
 	counters *counters
 
 	closed atomic.Bool
@@ -45,6 +46,7 @@ type batchQueue struct {
 	reader       reader
 	next, filled int
 	rest         []byte
+	gone         unix.Errno // what the kernel says to Probe of a queue that is not ours any more
 
 	// Of the goroutine in verdict and flush.
 	out       []byte
@@ -58,7 +60,7 @@ func openBatch(cfg Config, c *counters) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &batchQueue{conn: conn, number: cfg.Number, counters: c, wake: -1}
+	q := &batchQueue{conn: conn, number: cfg.Number, maxLen: cfg.MaxLen, counters: c, wake: -1}
 	if err := q.open(cfg); err != nil {
 		conn.Close()
 		if q.wake >= 0 {
@@ -118,6 +120,9 @@ func (q *batchQueue) take(batch []Packet, wait time.Duration) (int, error) {
 	}
 	if n := q.parse(batch); n > 0 {
 		return n, nil
+	}
+	if q.gone != 0 {
+		return 0, goneError(q.number, q.gone)
 	}
 	r := &q.reader
 	r.wait = wait
@@ -185,7 +190,11 @@ func (q *batchQueue) understand(m message, p *Packet) bool {
 		q.counters.packet(p)
 		return true
 	case unix.NLMSG_ERROR:
-		if errno := m.errno(); errno != 0 {
+		switch errno := m.errno(); {
+		case errno == 0:
+		case m.about() == msgConfig:
+			q.gone = errno
+		default:
 			q.counters.refused(errno)
 		}
 	case unix.NLMSG_NOOP, unix.NLMSG_DONE:
@@ -229,6 +238,19 @@ func (q *batchQueue) writeTo(fd uintptr) bool {
 	}
 	q.out = q.out[:copy(q.out, left)]
 	return true
+}
+
+func (q *batchQueue) probe() error {
+	m := appendProbe(nil, q.number, q.maxLen)
+	var sendErr error
+	err := q.raw.Write(func(fd uintptr) bool {
+		_, sendErr = unix.Write(int(fd), m)
+		return true
+	})
+	if err != nil {
+		return q.failed("probe", err)
+	}
+	return wrap("probe", sendErr)
 }
 
 // failed is why a descriptor could not be had.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,10 +23,15 @@ type goQueue struct {
 	nf       *nfqueue.Nfqueue
 	cancel   context.CancelFunc
 	counters *counters
+	number   uint16
+	maxLen   uint32
 
 	packets chan Packet // from go-nfqueue's goroutine, which allocates every payload
 	done    chan struct{}
 	closing sync.Once
+	gone    chan struct{} // closed when lost says why
+	losing  sync.Once
+	lost    error
 	timer   *time.Timer
 
 	// Verdicts not yet sent. Their payloads lie one after another in memory.
@@ -75,9 +81,10 @@ func tryGoNFQueue(cfg Config, c *counters) (*goQueue, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q := &goQueue{
-		nf: nf, cancel: cancel, counters: c,
+		nf: nf, cancel: cancel, counters: c, number: cfg.Number, maxLen: cfg.MaxLen,
 		packets: make(chan Packet, datagrams),
 		done:    make(chan struct{}),
+		gone:    make(chan struct{}),
 		timer:   time.NewTimer(0),
 	}
 	if err := nf.RegisterWithErrorFunc(ctx, q.packet, q.failed); err != nil {
@@ -127,6 +134,13 @@ func (q *goQueue) failed(err error) int {
 	}
 	var errno unix.Errno
 	switch {
+	case socketGone(err):
+		q.lose(wrap("receive", err))
+		return 1 // go-nfqueue reads no more
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EPERM):
+		errors.As(err, &errno)
+		q.lose(goneError(q.number, errno))
+		return 1
 	case !errors.As(err, &errno):
 		q.counters.malformed.Add(1)
 	case errno == unix.ENOBUFS:
@@ -156,6 +170,8 @@ func (q *goQueue) recv(batch []Packet, timeout time.Duration) (n int, err error)
 			return 0, closedError("receive")
 		case batch[n] = <-q.packets:
 			n++
+		case <-q.gone:
+			return 0, q.lost
 		case <-q.timer.C:
 			return 0, nil
 		}
@@ -200,6 +216,24 @@ func (q *goQueue) flush() error {
 	default:
 		return wrap("send verdicts", fmt.Errorf("go-nfqueue: %w", err))
 	}
+}
+
+func (q *goQueue) probe() error {
+	m := netlink.Message{Header: netlink.Header{Type: msgConfig, Flags: netlink.Request}, Data: appendProbe(nil, q.number, q.maxLen)[sizeNetlink:]}
+	_, err := q.nf.Con.Send(m)
+	err = wrap("probe", err)
+	if socketGone(err) { // who waits for packets of it is not woken
+		q.lose(err)
+	}
+	return err
+}
+
+// lose ends recv with an error.
+func (q *goQueue) lose(err error) {
+	q.losing.Do(func() {
+		q.lost = err
+		close(q.gone)
+	})
 }
 
 func (q *goQueue) close() error {

@@ -115,6 +115,7 @@ type backend interface {
 	recv(batch []Packet, timeout time.Duration) (int, error)
 	verdict(id uint32, v Verdict, mark uint32, payload []byte)
 	flush() error
+	probe() error // safe from any goroutine
 	close() error
 }
 
