@@ -46,7 +46,7 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 			r := e.guarded(p, now)
 			q.Verdict(p.ID, r.Verdict, r.Mark, r.Payload)
 		}
-		if n > 0 {
+		if n > 0 || failures > 0 { // verdicts that could not be sent wait for no other packet
 			if ferr := q.Flush(); ferr == nil {
 				failures = 0
 			} else if failures++; failures > maxFailures && !errors.Is(ferr, net.ErrClosed) {

@@ -1,12 +1,16 @@
 package engine
 
 import (
+	"errors"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tlsgate/nfq"
+	"tlsgate/nfq/nfqtest"
 )
 
 // queue gives batches of packets, then says that it is closed.
@@ -69,5 +73,43 @@ func TestRun(t *testing.T) {
 	}
 	if len(events.flow) != 1 {
 		t.Errorf("%d flow events", len(events.flow))
+	}
+}
+
+// TestUnsentVerdicts: verdicts that could not be sent for once are sent though no other
+// packet comes; verdicts that never can be end the engine, and say why.
+func TestUnsentVerdicts(t *testing.T) {
+	for _, lasting := range []bool{false, true} {
+		q := &nfqtest.Queue{}
+		q.FailFlush(unix.ENOBUFS)
+		l := newLab(t, config(), named("api.bank.example"))
+		ended := make(chan error, 1)
+		go func() { ended <- l.e.Run(q, Clock()) }()
+		q.Push(nfq.Packet{Payload: []byte{0x45}})
+		for until := time.Now().Add(10 * time.Second); len(q.Unanswered()) == 0 && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
+		if lasting {
+			select {
+			case err := <-ended:
+				if !errors.Is(err, unix.ENOBUFS) {
+					t.Errorf("ended with %v", err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("verdicts cannot be sent, and it goes on")
+			}
+			continue
+		}
+		time.Sleep(20 * time.Millisecond)
+		q.FailFlush(nil)
+		for until := time.Now().Add(10 * time.Second); len(q.Unanswered()) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatal("a verdict waits for another packet")
+			}
+		}
+		q.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }
