@@ -148,9 +148,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	}()
 
 	if installRules {
-		rules, err := rulesOf(c)
-		if err != nil {
-			return err
+		rules, rerr := rulesOf(c)
+		if rerr != nil {
+			return rerr
 		}
 		remove := func() error { // also when ctx is over
 			end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -162,10 +162,18 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 		} else if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, remove()) }()
+		defer func() {
+			if err != nil { // as after kill -9: no failure of ours lets pass what is not decided
+				fmt.Fprintf(stderr, "tlsgate: warning: the iptables rules stay: until tlsgate runs again, what is not decided %s; tlsgate rules down takes them away\n", passes(c.Queue.FailOpen))
+				return
+			}
+			err = remove()
+		}()
 	}
 	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
 	running.Go(func() { reloads.onHangup(ctx, hangup, terminals(), end) })
+	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, stderr: stderr}
+	running.Go(func() { watching.run(ctx) })
 	defer end()
 	defer reloads.close() // before rules are taken away
 	return serve(ctx, workers, reloads, log, clock, start, failed)

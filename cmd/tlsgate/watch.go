@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"tlsgate/internal/engine"
+)
+
+// How soon it is noticed that a worker does not answer: within the sum of both.
+const (
+	watchEvery  = 500 * time.Millisecond
+	watchAnswer = 1500 * time.Millisecond
+)
+
+// watchman says on standard error what goes wrong beside the packets, while it does.
+// The zero watchman is not usable.
+type watchman struct {
+	workers  []*worker
+	first    uint16 // queue
+	failOpen bool
+	mu       sync.Mutex // of stderr
+	stderr   io.Writer
+}
+
+func (w *watchman) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(w.stderr, "tlsgate: warning: "+format+"\n", args...)
+}
+
+// run watches until ctx ends.
+func (w *watchman) run(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for i := range w.workers {
+		all.Go(func() { w.watch(ctx, i) })
+	}
+}
+
+// watch asks one worker for a sign of life, and the kernel whether it still has the
+// queue; that answer comes to the worker, whose end the daemon is.
+func (w *watchman) watch(ctx context.Context, i int) {
+	var silent time.Time // since then
+	every := time.NewTicker(watchEvery)
+	defer every.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		if n%2 == 0 {
+			w.workers[i].queue.Probe()
+		}
+		began := time.Now()
+		asking, cancel := context.WithTimeout(ctx, watchAnswer)
+		err := w.workers[i].engine.Ping(asking)
+		cancel()
+		took := time.Since(began)
+		switch {
+		case ctx.Err() != nil, errors.Is(err, engine.ErrStopped):
+			return
+		case err == nil && !silent.IsZero():
+			w.say("worker %d (queue %d) answers again, after %s", i, int(w.first)+i, time.Since(silent).Round(100*time.Millisecond))
+			silent = time.Time{}
+		case took > watchAnswer+time.Second: // for this asks late, too
+			w.say("the whole daemon stood still for %s: it was stopped, or the machine had no time for it", took.Round(100*time.Millisecond))
+		case err != nil && silent.IsZero():
+			silent = began
+			w.say("worker %d (queue %d) has not answered for %s: its packets wait, and what finds no room in its queue %s",
+				i, int(w.first)+i, watchAnswer, passes(w.failOpen))
+		}
+	}
+}
+
+// passes says what the fail policy makes of a packet.
+func passes(failOpen bool) string {
+	if failOpen {
+		return "passes unread (queue.fail_open = true)"
+	}
+	return "is dropped (queue.fail_open = false)"
+}
