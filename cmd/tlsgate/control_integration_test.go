@@ -236,4 +236,11 @@ func TestIntegrationStoppedDaemon(t *testing.T) {
 		})
 	}
 	asking.Wait()
+	f.cmd.Process.Signal(syscall.SIGCONT)
+	if !within(5*time.Second, func() bool { return strings.Contains(f.said(), "the whole daemon stood still for ") }) {
+		t.Errorf("it went on and says %q", f.said())
+	}
+	if out, errs, code := f.ask(l, "health"); code != 0 {
+		t.Errorf("health of one that goes on: %d: %s%s", code, out, errs)
+	}
 }

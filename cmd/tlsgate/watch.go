@@ -49,6 +49,7 @@ func (w *watchman) watch(ctx context.Context, i int) {
 	every := time.NewTicker(watchEvery)
 	defer every.Stop()
 	for n := 0; ; n++ {
+		began := time.Now()
 		select {
 		case <-ctx.Done():
 			return
@@ -57,26 +58,29 @@ func (w *watchman) watch(ctx context.Context, i int) {
 		if n%2 == 0 {
 			w.workers[i].queue.Probe()
 		}
-		began := time.Now()
+		asked := time.Now()
 		asking, cancel := context.WithTimeout(ctx, watchAnswer)
 		err := w.workers[i].engine.Ping(asking)
 		cancel()
-		took := time.Since(began)
+		late := time.Since(began) > watchEvery+watchAnswer+time.Second
 		switch {
 		case ctx.Err() != nil, errors.Is(err, engine.ErrStopped):
 			return
+		case late && i == 0: // it is not the worker that had no time
+			w.say("the whole daemon stood still for %s: it was stopped, or the machine had no time for it", tenths(time.Since(began)))
+		case late:
 		case err == nil && !silent.IsZero():
-			w.say("worker %d (queue %d) answers again, after %s", i, int(w.first)+i, time.Since(silent).Round(100*time.Millisecond))
+			w.say("worker %d (queue %d) answers again, after %s", i, int(w.first)+i, tenths(time.Since(silent)))
 			silent = time.Time{}
-		case took > watchAnswer+time.Second: // for this asks late, too
-			w.say("the whole daemon stood still for %s: it was stopped, or the machine had no time for it", took.Round(100*time.Millisecond))
 		case err != nil && silent.IsZero():
-			silent = began
+			silent = asked
 			w.say("worker %d (queue %d) has not answered for %s: its packets wait, and what finds no room in its queue %s",
 				i, int(w.first)+i, watchAnswer, passes(w.failOpen))
 		}
 	}
 }
+
+func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
 
 // passes says what the fail policy makes of a packet.
 func passes(failOpen bool) string {
