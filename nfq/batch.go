@@ -35,7 +35,6 @@ type batchQueue struct {
 	conn     *netlink.Conn
 	raw      syscall.RawConn
 	number   uint16
-	maxLen   uint32
 	counters *counters
 
 	closed atomic.Bool
@@ -60,7 +59,7 @@ func openBatch(cfg Config, c *counters) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &batchQueue{conn: conn, number: cfg.Number, maxLen: cfg.MaxLen, counters: c, wake: -1}
+	q := &batchQueue{conn: conn, number: cfg.Number, counters: c, wake: -1}
 	if err := q.open(cfg); err != nil {
 		conn.Close()
 		if q.wake >= 0 {
@@ -240,17 +239,16 @@ func (q *batchQueue) writeTo(fd uintptr) bool {
 	return true
 }
 
-func (q *batchQueue) probe() error {
-	m := appendProbe(nil, q.number, q.maxLen)
+func (q *batchQueue) request(op string, m []byte) error {
 	var sendErr error
 	err := q.raw.Write(func(fd uintptr) bool {
 		_, sendErr = unix.Write(int(fd), m)
 		return true
 	})
 	if err != nil {
-		return q.failed("probe", err)
+		return q.failed(op, err)
 	}
-	return wrap("probe", sendErr)
+	return wrap(op, sendErr)
 }
 
 // failed is why a descriptor could not be had.

@@ -16,17 +16,31 @@ var ErrGone = errors.New("the queue is gone")
 // Probe asks the kernel whether the queue is still ours, by giving it the length that
 // it has. A queue that is gone answers, and Recv then returns an error that wraps
 // ErrGone; the kernel says nothing of it by itself. Safe from any goroutine.
-func (q *Queue) Probe() error { return q.backend.probe() }
+func (q *Queue) Probe() error {
+	m := appendHeader(nil, msgConfig, q.number)
+	m = binary.BigEndian.AppendUint32(appendAttribute(m, configMaxLen, 4), q.maxLen)
+	return q.request("probe", m)
+}
 
-// appendProbe appends a NFQNL_MSG_CONFIG. No acknowledgement is asked for, so only a
-// queue that is gone is answered for (nfnetlink_queue.c:nfqnl_recv_config).
-func appendProbe(dst []byte, queue uint16, maxLen uint32) []byte {
-	start := len(dst)
-	dst = appendHeader(dst, msgConfig, queue)
-	dst = appendAttribute(dst, configMaxLen, 4)
-	dst = binary.BigEndian.AppendUint32(dst, maxLen)
-	binary.NativeEndian.PutUint32(dst[start:], uint32(len(dst)-start))
-	return dst
+// Segment has the kernel cut up large packets (GSO) before it queues them, or not, as
+// at first. It costs several times the work, and is for packets larger than a message
+// can hold. Safe from any goroutine.
+func (q *Queue) Segment(on bool) error {
+	flags := uint32(flagGSO)
+	if on {
+		flags = 0
+	}
+	m := appendHeader(nil, msgConfig, q.number)
+	m = binary.BigEndian.AppendUint32(appendAttribute(m, configMask, 4), flagGSO)
+	m = binary.BigEndian.AppendUint32(appendAttribute(m, configFlags, 4), flags)
+	return q.request("set flags", m)
+}
+
+// request sends a NFQNL_MSG_CONFIG. No acknowledgement is asked for, so only a queue
+// that is gone is answered for (nfnetlink_queue.c:nfqnl_recv_config).
+func (q *Queue) request(op string, m []byte) error {
+	binary.NativeEndian.PutUint32(m, uint32(len(m)))
+	return q.backend.request(op, m)
 }
 
 // about is the kind of message that a NLMSG_ERROR is the answer to.

@@ -24,7 +24,6 @@ type goQueue struct {
 	cancel   context.CancelFunc
 	counters *counters
 	number   uint16
-	maxLen   uint32
 
 	packets chan Packet // from go-nfqueue's goroutine, which allocates every payload
 	done    chan struct{}
@@ -81,7 +80,7 @@ func tryGoNFQueue(cfg Config, c *counters) (*goQueue, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q := &goQueue{
-		nf: nf, cancel: cancel, counters: c, number: cfg.Number, maxLen: cfg.MaxLen,
+		nf: nf, cancel: cancel, counters: c, number: cfg.Number,
 		packets: make(chan Packet, datagrams),
 		done:    make(chan struct{}),
 		gone:    make(chan struct{}),
@@ -218,10 +217,9 @@ func (q *goQueue) flush() error {
 	}
 }
 
-func (q *goQueue) probe() error {
-	m := netlink.Message{Header: netlink.Header{Type: msgConfig, Flags: netlink.Request}, Data: appendProbe(nil, q.number, q.maxLen)[sizeNetlink:]}
-	_, err := q.nf.Con.Send(m)
-	err = wrap("probe", err)
+func (q *goQueue) request(op string, m []byte) error {
+	_, err := q.nf.Con.Send(netlink.Message{Header: netlink.Header{Type: msgConfig, Flags: netlink.Request}, Data: m[sizeNetlink:]})
+	err = wrap(op, err)
 	if socketGone(err) { // who waits for packets of it is not woken
 		q.lose(err)
 	}

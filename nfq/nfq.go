@@ -115,7 +115,7 @@ type backend interface {
 	recv(batch []Packet, timeout time.Duration) (int, error)
 	verdict(id uint32, v Verdict, mark uint32, payload []byte)
 	flush() error
-	probe() error // safe from any goroutine
+	request(op string, message []byte) error // safe from any goroutine
 	close() error
 }
 
@@ -128,6 +128,8 @@ type Queue struct {
 	injector *injector
 	refused  uint32
 	counters *counters
+	number   uint16
+	maxLen   uint32
 
 	closing sync.Once
 	closed  error
@@ -163,7 +165,7 @@ func Open(cfg Config) (*Queue, error) {
 		c.close()
 		return nil, err
 	}
-	return &Queue{backend: b, injector: in, refused: cfg.RefuseMark, counters: c}, nil
+	return &Queue{backend: b, injector: in, refused: cfg.RefuseMark, counters: c, number: cfg.Number, maxLen: cfg.MaxLen}, nil
 }
 
 // Recv waits until there is a packet, at most for timeout, and fills batch with
