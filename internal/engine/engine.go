@@ -53,6 +53,7 @@ type Engine struct {
 	now      int64
 	in       uint32 // interface of the packet at hand
 	began    int64  // when the first packet or tick came, 0 before
+	nextLong int64  // when the next packet that is too long is noted
 	adoption uint16 // of how many policies after the first this is, modulo
 	again    again
 	memory   memory
@@ -108,6 +109,7 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
+		e.tooLong(p, now)
 		return e.drop(DropTruncated)
 	}
 	seg := &e.seg

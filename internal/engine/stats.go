@@ -200,6 +200,7 @@ type published struct {
 	mu    sync.Mutex
 	stats Stats
 	bug   string
+	long  TooLong
 }
 
 func (p *published) fault(s string) {
