@@ -371,7 +371,7 @@ func whichConnection(args []string) (which control.Which, err error) {
 }
 
 // openControl makes the control socket of a daemon; close is never nil.
-func openControl(c *config.Config, workers []*worker, kept *remembered, reloads *reloader, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
+func openControl(c *config.Config, workers []*worker, kept *remembered, reloads *reloader, watching *watchman, log *events.Log, clock func() int64, start int64) (close func() error, err error) {
 	if c.Control.Socket == "none" {
 		return func() error { return nil }, nil
 	}
@@ -382,8 +382,8 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, reloads 
 	d := &control.Daemon{
 		Events: log, Clock: clock, Started: start,
 		Stats: func() *events.Stats { return statsOf(workers, reloads, log, clock(), start) },
-		State: kept.keeper.Trouble,
-		Pins:  kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
+		State: kept.keeper.Trouble, Trouble: watching.trouble,
+		Pins: kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
 		Policy: reloads.policy, Reload: reloads.reload,
 		Note: kept.changes.Note,
 	}

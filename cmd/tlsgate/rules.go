@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/vishvananda/netlink"
 
 	"tlsgate/config"
 	"tlsgate/nfq"
@@ -60,7 +61,13 @@ func newRulesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return r.Install(cmd.Context())
+			if err := r.Install(cmd.Context()); err != nil {
+				return err
+			}
+			if all, err := netlink.LinkList(); err == nil && bigLinks(all) != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "tlsgate: warning: "+linksText+"; "+linksHint+"\n", bigLinks(all))
+			}
+			return nil
 		},
 	}
 	down := &cobra.Command{

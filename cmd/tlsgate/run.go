@@ -116,8 +116,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	clock := engine.Clock()
 	start := clock()
 	reloads := newReloader(c, workers, kept.pins, installRules, adjust, clock, stderr)
+	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, stderr: stderr}
 	if err = kept.open(c, clock, stderr); err == nil {
-		closeControl, err = openControl(c, workers, kept, reloads, log, clock, start)
+		closeControl, err = openControl(c, workers, kept, reloads, watching, log, clock, start)
 		if err != nil && !c.Control.Asked {
 			fmt.Fprintf(stderr, "tlsgate: warning: %v: running without a control socket\n", err)
 			err = nil
@@ -170,9 +171,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 			err = remove()
 		}()
 	}
+	watching.lookAtLinks()
 	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
 	running.Go(func() { reloads.onHangup(ctx, hangup, terminals(), end) })
-	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, stderr: stderr}
 	running.Go(func() { watching.run(ctx) })
 	defer end()
 	defer reloads.close() // before rules are taken away

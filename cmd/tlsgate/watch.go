@@ -25,6 +25,7 @@ type watchman struct {
 	failOpen bool
 	mu       sync.Mutex // of stderr
 	stderr   io.Writer
+	oversize oversize
 }
 
 func (w *watchman) say(format string, args ...any) {
@@ -37,6 +38,7 @@ func (w *watchman) say(format string, args ...any) {
 func (w *watchman) run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
+	all.Go(func() { w.watchLinks(ctx) })
 	for i := range w.workers {
 		all.Go(func() { w.watch(ctx, i) })
 	}

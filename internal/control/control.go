@@ -27,7 +27,8 @@ type Daemon struct {
 	Started int64        // by Clock
 	Policy  func() Policy
 	Reload  func(context.Context) (*Reloaded, error)
-	State   func() string // what is wrong with the state file, "" for nothing; nil: there is none
+	State   func() string    // what is wrong with the state file, "" for nothing; nil: there is none
+	Trouble func() []Problem // what else is wrong; nil: nothing is
 	// Pins are who holds the pins of Rules' rules; nil where there are none.
 	Pins  *engine.Pins
 	Rules func() *tlsrules.Policy

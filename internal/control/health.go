@@ -65,6 +65,9 @@ func (s *Server) health(w http.ResponseWriter, q *http.Request) error {
 			problem("state", "%s", text)
 		}
 	}
+	if s.d.Trouble != nil {
+		h.Problems = append(h.Problems, s.d.Trouble()...)
+	}
 	h.Healthy = len(h.Problems) == 0
 	status := http.StatusOK
 	if !h.Healthy {
