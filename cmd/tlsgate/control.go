@@ -380,8 +380,8 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, reloads 
 		return func() error { return nil }, err
 	}
 	d := &control.Daemon{
-		Events: log, Clock: clock, Started: start,
-		Stats: func() *events.Stats { return statsOf(workers, reloads, log, clock(), start) },
+		Events: log, Clock: clock, Wall: kept.wall, Started: start,
+		Stats: func() *events.Stats { return statsOf(workers, reloads, log, kept.wall, start) },
 		State: kept.keeper.Trouble, Trouble: watching.trouble,
 		Pins: kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
 		Policy: reloads.policy, Reload: reloads.reload,

@@ -37,7 +37,7 @@ type reloader struct {
 	pins    *engine.Pins
 	adjust  func(*config.Config) // what flags have said
 	install bool                 // the iptables rules are the daemon's
-	clock   func() int64
+	wall    *engine.Wall
 	stderr  io.Writer
 	turn    chan struct{} // holds one
 	now     atomic.Pointer[inForce]
@@ -52,12 +52,12 @@ type inForce struct {
 	reloads uint64 // before it, and the one it came with
 }
 
-func newReloader(c *config.Config, workers []*worker, pins *engine.Pins, install bool, adjust func(*config.Config), clock func() int64, stderr io.Writer) *reloader {
+func newReloader(c *config.Config, workers []*worker, pins *engine.Pins, install bool, adjust func(*config.Config), wall *engine.Wall, stderr io.Writer) *reloader {
 	r := &reloader{
-		workers: workers, pins: pins, adjust: adjust, install: install, clock: clock, stderr: stderr,
+		workers: workers, pins: pins, adjust: adjust, install: install, wall: wall, stderr: stderr,
 		turn: make(chan struct{}, 1), changed: make(chan struct{}, 1), ends: make(chan struct{}),
 	}
-	r.now.Store(&inForce{c, clock(), 0})
+	r.now.Store(&inForce{c, wall.Time(wall.Now()), 0})
 	return r
 }
 
@@ -181,7 +181,7 @@ func (r *reloader) replace(ctx context.Context) (*control.Reloaded, error) {
 		i, named := next.Policy.Named(rule)
 		return i >= 0 && named.Pin != nil
 	})
-	r.now.Store(&inForce{next, r.clock(), r.now.Load().reloads + 1})
+	r.now.Store(&inForce{next, r.wall.Time(r.wall.Now()), r.now.Load().reloads + 1})
 	select {
 	case r.changed <- struct{}{}:
 	default:

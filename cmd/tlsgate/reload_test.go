@@ -46,7 +46,7 @@ func reloading(t *testing.T, workers int, dead ...int) (r *reloader, path string
 		}
 	}
 	said = &strings.Builder{}
-	return newReloader(c, all, engine.NewPins(0, [16]byte{}), false, func(*config.Config) {}, clock, said), path, said
+	return newReloader(c, all, engine.NewPins(0, [16]byte{}), false, func(*config.Config) {}, engine.NewWall(clock), said), path, said
 }
 
 func write(t *testing.T, path, policy string) {

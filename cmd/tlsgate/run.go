@@ -106,17 +106,18 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 
-	kept := newRemembered(c)
+	clock := engine.Clock()
+	start := clock()
+	wall := engine.NewWall(clock)
+	kept := newRemembered(c, wall)
 	workers, err := openWorkers(c, kept, log)
 	if err != nil {
 		return err
 	}
 	var running sync.WaitGroup
 	failed := make(chan error, len(workers))
-	clock := engine.Clock()
-	start := clock()
-	reloads := newReloader(c, workers, kept.pins, installRules, adjust, clock, stderr)
-	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, stderr: stderr}
+	reloads := newReloader(c, workers, kept.pins, installRules, adjust, wall, stderr)
+	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, wall: wall, stderr: stderr}
 	if err = kept.open(c, clock, stderr); err == nil {
 		closeControl, err = openControl(c, workers, kept, reloads, watching, log, clock, start)
 		if err != nil && !c.Control.Asked {
@@ -145,7 +146,7 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 		}
 		running.Wait()
 		err = errors.Join(err, kept.close(), reportBugs(workers))
-		log.Stats(statsOf(workers, reloads, log, clock(), start))
+		log.Stats(statsOf(workers, reloads, log, wall, start))
 	}()
 
 	if installRules {
@@ -177,11 +178,11 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	running.Go(func() { watching.run(ctx) })
 	defer end()
 	defer reloads.close() // before rules are taken away
-	return serve(ctx, workers, reloads, log, clock, start, failed)
+	return serve(ctx, workers, reloads, log, wall, start, failed)
 }
 
 // serve writes stats until the daemon is told to end or a worker fails.
-func serve(ctx context.Context, workers []*worker, reloads *reloader, log *events.Log, clock func() int64, start int64, failed <-chan error) error {
+func serve(ctx context.Context, workers []*worker, reloads *reloader, log *events.Log, wall *engine.Wall, start int64, failed <-chan error) error {
 	every := time.NewTicker(reloads.config().Log.Stats)
 	defer every.Stop()
 	for {
@@ -193,7 +194,7 @@ func serve(ctx context.Context, workers []*worker, reloads *reloader, log *event
 		case <-reloads.changed:
 			every.Reset(reloads.config().Log.Stats)
 		case <-every.C:
-			log.Stats(statsOf(workers, reloads, log, clock(), start))
+			log.Stats(statsOf(workers, reloads, log, wall, start))
 		}
 	}
 }
@@ -242,7 +243,7 @@ func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*wor
 		settings := engineConfig(c, n)
 		settings.Marks = marks
 		settings.Sessions, settings.Pins = kept.sessions, kept.pins
-		settings.Gates = kept.gates
+		settings.Gates, settings.Wall = kept.gates, kept.wall
 		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
 		settings.Interface = interfaceNames()
@@ -402,9 +403,10 @@ func engineConfig(c *config.Config, n int) engine.Config {
 }
 
 // statsOf sums the counters of all workers.
-func statsOf(workers []*worker, reloads *reloader, log *events.Log, now, start int64) *events.Stats {
+func statsOf(workers []*worker, reloads *reloader, log *events.Log, wall *engine.Wall, start int64) *events.Stats {
+	now := wall.Now()
 	s := &events.Stats{
-		Time: now, Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost(), Process: processOf(),
+		Time: wall.Time(now), Uptime: (now - start) / int64(time.Second), Workers: len(workers), Lost: log.Lost(), Process: processOf(),
 		Policy: reloads.told(),
 	}
 	for _, w := range workers {

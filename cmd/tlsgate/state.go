@@ -17,15 +17,18 @@ type remembered struct {
 	gates    *engine.Gates
 	changes  state.Changes // noted by whoever changes what is written at once
 	keeper   *state.Keeper // nil: nothing outlives it
+	wall     *engine.Wall
 	asked    bool
 }
 
-func newRemembered(c *config.Config) *remembered {
+func newRemembered(c *config.Config, wall *engine.Wall) *remembered {
 	var seed [16]byte
 	rand.Read(seed[:])
+	gates := engine.NewGates(c.Policy)
+	gates.GoBy(wall)
 	return &remembered{
 		sessions: engine.NewSessions(c.Limits.Sessions, seed), pins: engine.NewPins(c.Limits.Pins, seed),
-		gates: engine.NewGates(c.Policy), changes: state.NewChanges(), asked: c.State.Asked,
+		gates: gates, wall: wall, changes: state.NewChanges(), asked: c.State.Asked,
 	}
 }
 
@@ -57,9 +60,16 @@ func (r *remembered) open(c *config.Config, clock func() int64, stderr io.Writer
 }
 
 func (r *remembered) collect(sessions bool, now int64) *state.State {
-	s := &state.State{Written: now, Pins: state.PinsOf(r.pins.Export()), Gates: state.GatesOf(r.gates.Export())}
+	pins := r.pins.Export() // in the wall's time, which the next run begins with
+	for i := range pins {
+		pins[i].Since, pins[i].Used = r.wall.Time(pins[i].Since), r.wall.Time(pins[i].Used)
+	}
+	s := &state.State{Written: r.wall.Time(now), Pins: state.PinsOf(pins), Gates: state.GatesOf(r.gates.Export())}
 	if sessions {
 		s.Sessions = r.sessions.Export(now)
+		for i := range s.Sessions {
+			s.Sessions[i].Used = r.wall.Time(s.Sessions[i].Used)
+		}
 	}
 	return s
 }

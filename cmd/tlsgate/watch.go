@@ -23,6 +23,7 @@ type watchman struct {
 	workers  []*worker
 	first    uint16 // queue
 	failOpen bool
+	wall     *engine.Wall
 	mu       sync.Mutex // of stderr
 	stderr   io.Writer
 	oversize oversize
@@ -90,4 +91,11 @@ func passes(failOpen bool) string {
 		return "passes unread (queue.fail_open = true)"
 	}
 	return "is dropped (queue.fail_open = false)"
+}
+
+// lookAtWall notices that the machine's clock was set, or went on in its sleep.
+func (w *watchman) lookAtWall() {
+	if by := w.wall.Look(); by.Abs() >= time.Second {
+		w.say("the clock was set by %+.0f s: events, and what rules say of the time, go by it from now on; what waits, or is to end after a while, is not moved", by.Seconds())
+	}
 }

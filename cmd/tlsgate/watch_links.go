@@ -83,6 +83,7 @@ func (w *watchman) watchLinks(ctx context.Context) {
 			w.lookAtLinks()
 		case <-seen.C:
 			w.lookAtPackets()
+			w.lookAtWall()
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Daemon struct {
 	Stats   func() *events.Stats
 	Events  *events.Log
 	Clock   func() int64 // of the engines
+	Wall    *engine.Wall // beside it
 	Started int64        // by Clock
 	Policy  func() Policy
 	Reload  func(context.Context) (*Reloaded, error)

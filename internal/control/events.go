@@ -61,7 +61,7 @@ func (s *Server) events(w http.ResponseWriter, q *http.Request) error {
 		}
 		rc.SetWriteDeadline(time.Now().Add(writeWait))
 		if lost := tail.Lost(); lost > told && len(tail.Lines()) == 0 {
-			line = append(line[:len(line):len(line)], events.LostLine(s.d.Clock(), lost-told)...)
+			line = append(line[:len(line):len(line)], events.LostLine(s.d.Wall.Time(s.d.Clock()), lost-told)...)
 			told = lost
 		}
 		if line != nil {

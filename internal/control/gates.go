@@ -61,7 +61,7 @@ func gateOf(g *engine.GateState, now int64) Gate {
 
 func (s *Server) gates(w http.ResponseWriter, _ *http.Request) error {
 	all := Gates{Gates: []Gate{}}
-	now := s.d.Clock()
+	now := s.d.Wall.Time(s.d.Clock())
 	if s.d.Gates != nil {
 		for _, g := range s.d.Gates.List() {
 			all.Gates = append(all.Gates, gateOf(&g, now))
@@ -97,7 +97,7 @@ func (s *Server) open(w http.ResponseWriter, q *http.Request) error {
 		}
 	}
 	after, _ := s.d.Gates.Of(o.Rule)
-	g := gateOf(&after, s.d.Clock())
+	g := gateOf(&after, s.d.Wall.Time(s.d.Clock()))
 	return reply(w, http.StatusOK, &Opened{Gate: &g, Text: text})
 }
 

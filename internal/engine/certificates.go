@@ -87,7 +87,7 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 		f.ins.decision = tlsrules.Decision{}
 	}
 	facts.Chain = chain
-	facts.CertExpired = len(chain) > 0 && chain[0].Expired(time.Unix(0, e.now))
+	facts.CertExpired = len(chain) > 0 && chain[0].Expired(time.Unix(0, e.cfg.Wall.Time(e.now)))
 	e.know(facts, tlsrules.StageCertificate)
 	return true
 }

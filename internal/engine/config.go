@@ -31,6 +31,8 @@ type Config struct {
 	Pins *Pins
 	// Gates are those of the policy, shared by engines; nil are its own.
 	Gates *Gates
+	// Wall shows the time that people go by; nil: now is.
+	Wall *Wall
 	// Grace: for that long after the first packet, connections and sessions that
 	// began before it pass, and are counted.
 	Grace time.Duration

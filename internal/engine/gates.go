@@ -18,12 +18,14 @@ import (
 // hand; it opens by itself once, and stays closed when somebody closes it then.
 type Gates struct {
 	gates atomic.Pointer[map[string]*gate] // never changed, only replaced
-	note  func()                           // when somebody has opened or closed one; nil: nobody asks
+	wall  *Wall
+	note  func() // when somebody has opened or closed one; nil: nobody asks
 }
 
 // gate is one of them. What waits is told by the engines.
 type gate struct {
 	rule    string
+	wall    *Wall        // by which it opens
 	opens   atomic.Int64 // when it opens, or has opened; never if it does not
 	planned atomic.Int64 // when the rule says that it does
 	byHand  atomic.Bool  // opens says what somebody has wanted last
@@ -33,7 +35,12 @@ type gate struct {
 
 const never = math.MaxInt64
 
-func (g *gate) open(now int64) bool { return g.opens.Load() <= now }
+// open reports whether it is open. What somebody has opened is, whatever the wall's
+// clock is set to.
+func (g *gate) open(now int64) bool {
+	at := g.opens.Load()
+	return at <= g.wall.Time(now) || at != never && g.byHand.Load()
+}
 
 // GateState is what there is to tell of a gate, or to remember of it while the
 // daemon is away.
@@ -46,8 +53,8 @@ type GateState struct {
 	Passed  int64 // connections whose data has waited
 }
 
-// Open reports whether the gate is open.
-func (s *GateState) Open(now int64) bool { return s.Opens != 0 && s.Opens <= now }
+// Open reports whether the gate is open, at a time of the wall.
+func (s *GateState) Open(now int64) bool { return s.Opens != 0 && (s.Opens <= now || s.ByHand) }
 
 // NewGates makes the gates of a policy.
 func NewGates(p *tlsrules.Policy) *Gates {
@@ -68,7 +75,7 @@ func (g *Gates) Adopt(p *tlsrules.Policy) {
 			}
 			x := g.find(r.Name)
 			if x == nil {
-				x = &gate{rule: r.Name}
+				x = &gate{rule: r.Name, wall: g.wall}
 				x.plan(planned(r.Hold))
 			}
 			next[r.Name] = x
@@ -106,6 +113,16 @@ func (g *Gates) find(rule string) *gate {
 	return nil
 }
 
+// GoBy has gates open by the wall's clock. It is called before anybody asks.
+func (g *Gates) GoBy(w *Wall) {
+	g.wall = w
+	if m := g.gates.Load(); m != nil {
+		for _, x := range *m {
+			x.wall = w
+		}
+	}
+}
+
 // OnChange has note called when somebody has opened or closed a gate. It is called
 // before anybody does.
 func (g *Gates) OnChange(note func()) { g.note = note }
@@ -119,10 +136,10 @@ func (g *Gates) Set(rule string, open bool, now int64) bool {
 	}
 	at := int64(never)
 	if open {
-		at = min(now, x.opens.Load()) // it may be open for long
+		at = min(x.wall.Time(now), x.opens.Load()) // it may be open for long
 	}
+	x.opens.Store(at) // first: one that is closed by hand is at no moment open by hand
 	x.byHand.Store(true)
-	x.opens.Store(at)
 	if g.note != nil {
 		g.note()
 	}
@@ -179,8 +196,8 @@ func (g *Gates) Import(list []GateState) {
 		if s.Opens != 0 {
 			at = s.Opens
 		}
-		x.byHand.Store(true)
 		x.opens.Store(at)
+		x.byHand.Store(true)
 	}
 }
 

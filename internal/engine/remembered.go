@@ -29,7 +29,7 @@ func (e *Engine) firstFacts(c *conntrack.Conn[flow], in, out uint32) tlsrules.Fa
 		Destination:  c.Addr(conntrack.Reply).Addr(),
 		SourcePort:   c.Addr(conntrack.Original).Port(),
 		Port:         c.Addr(conntrack.Reply).Port(),
-		Began:        uint32(c.Start / int64(time.Second)),
+		Began:        uint32(e.cfg.Wall.Time(c.Start) / int64(time.Second)),
 		InInterface:  e.cfg.Interface(in),
 		OutInterface: e.cfg.Interface(out),
 	}

@@ -113,7 +113,7 @@ func (e *Engine) resumed(f *flow, x *session) {
 	facts.DHBits = x.dhBits
 	if x.chain != nil {
 		facts.Chain = x.chain
-		facts.CertExpired = x.chain[0].Expired(time.Unix(0, e.now))
+		facts.CertExpired = x.chain[0].Expired(time.Unix(0, e.cfg.Wall.Time(e.now)))
 		e.know(facts, tlsrules.StageCertificate)
 	}
 }
@@ -183,7 +183,7 @@ func (e *Engine) remember(c *conntrack.Conn[flow]) {
 		if from := r.from; from != nil {
 			x.began, x.chain, x.dhBits = from.began, from.chain, from.dhBits
 		} else {
-			x.began = Began{Connection: c.ID, Time: e.now, Rule: f.ins.decision.Rule}
+			x.began = Began{Connection: c.ID, Time: e.cfg.Wall.Time(e.now), Rule: f.ins.decision.Rule}
 			x.chain, x.dhBits = facts.Chain, facts.DHBits
 		}
 		e.cfg.Sessions.keep(x, e.now)

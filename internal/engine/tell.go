@@ -14,7 +14,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 	f := &c.Value
 	r := &e.rep
 	*r = Report{
-		Time: e.now, Start: c.Start, Last: c.Last, ID: c.ID,
+		Time: e.cfg.Wall.Time(e.now), Start: e.cfg.Wall.Time(c.Start), Last: e.cfg.Wall.Time(c.Last), ID: c.ID,
 		Original: c.Addr(conntrack.Original), Reply: c.Addr(conntrack.Reply),
 		InInterface: e.cfg.Interface(f.devices[conntrack.Original]),
 		Midstream:   c.Midstream, State: c.State(), Packets: c.Packets, Bytes: c.Bytes,

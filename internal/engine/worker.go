@@ -81,11 +81,3 @@ func (e *Engine) guarded(p *nfq.Packet, now int64) (r Result) {
 	}()
 	return e.Packet(p, now)
 }
-
-// Clock returns a clock for Run: the wall's time now, carried on by the
-// monotonic clock, so that setting the wall's clock moves nothing.
-func Clock() func() int64 {
-	start := time.Now()
-	base := start.UnixNano()
-	return func() int64 { return base + int64(time.Since(start)) }
-}
