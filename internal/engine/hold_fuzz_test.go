@@ -48,7 +48,7 @@ func FuzzHold(f *testing.F) {
 			k = l.link("2001:db8::10", "2001:db8:1::10", 1, -uint32(ops[0]))
 		}
 		k.open()
-		gso := false
+		gso, silent, closing := false, time.Duration(0), false
 		l.alter = func(p *nfq.Packet) { p.GSO = gso }
 		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
 			op := ops[0]
@@ -64,9 +64,14 @@ func FuzzHold(f *testing.F) {
 			case op&16 != 0:
 				k.ack(d)
 			case op&32 != 0:
+				// Half closed and silent for an hour it would be over.
+				if silent += time.Duration(ops[1]) * time.Second; closing && silent >= time.Hour {
+					break
+				}
 				l.now += int64(ops[1]) * second
 				l.e.Tick(l.now)
 			case op&64 != 0: // a FIN, where it belongs
+				closing = true
 				k.raw(k.segment(d, len(sent[d]), nil, packet.ACK|packet.FIN))
 			case from < to:
 				k.data(d, from, sent[d][from:to])

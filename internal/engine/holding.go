@@ -295,6 +295,7 @@ func (e *Engine) tellHold(c *conntrack.Conn[flow]) {
 	r := e.report(c)
 	r.Decision = h.decision(f)
 	r.Held, r.Detail, r.Packet = true, h.holdText(), packets(c)
+	c.Value.sum.told = true
 	e.cfg.Sink.Drop(r)
 }
 
