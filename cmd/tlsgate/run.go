@@ -117,7 +117,8 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	var running sync.WaitGroup
 	failed := make(chan error, len(workers))
 	reloads := newReloader(c, workers, kept.pins, installRules, adjust, wall, stderr)
-	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, wall: wall, stderr: stderr}
+	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, wall: wall, stderr: stderr,
+		sessions: kept.sessions, buffered: func() int { return reloads.config().Limits.Buffered }}
 	if err = kept.open(c, clock, stderr); err == nil {
 		closeControl, err = openControl(c, workers, kept, reloads, watching, log, clock, start)
 		if err != nil && !c.Control.Asked {

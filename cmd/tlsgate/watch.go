@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type watchman struct {
 	mu       sync.Mutex // of stderr
 	stderr   io.Writer
 	oversize oversize
+	sessions *engine.Sessions
+	buffered func() int // of [limits]
 }
 
 func (w *watchman) say(format string, args ...any) {
@@ -91,6 +94,21 @@ func passes(failOpen bool) string {
 		return "passes unread (queue.fail_open = true)"
 	}
 	return "is dropped (queue.fail_open = false)"
+}
+
+// lookAtCertificates keeps those that sessions hold to a quarter of what certificates may
+// take, and has the collector find those that nobody holds any more before the engines
+// have no room for new ones.
+func (w *watchman) lookAtCertificates() {
+	held := uint64(0)
+	for _, x := range w.workers {
+		s := x.engine.Stats()
+		held += s.Certificates
+	}
+	if most := w.buffered() / 4; held > uint64(most) {
+		w.sessions.Shed(most)
+		runtime.GC()
+	}
 }
 
 // lookAtWall notices that the machine's clock was set, or went on in its sleep.

@@ -84,6 +84,7 @@ func (w *watchman) watchLinks(ctx context.Context) {
 		case <-seen.C:
 			w.lookAtPackets()
 			w.lookAtWall()
+			w.lookAtCertificates()
 		}
 	}
 }

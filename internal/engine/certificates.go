@@ -53,12 +53,16 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 		}
 		return true
 	}
+	if e.laden(t.CertificateType[from], list) {
+		e.limit(c, tlsrules.ReasonLimitBuffered, "its certificates are new, and there are more of those in memory than limits.buffered allows")
+		return false
+	}
 	switch t.CertificateType[from] {
 	case tlswire.CertificateX509:
 		chain = e.chain(f, from, list)
 	case tlswire.CertificateRawPublicKey:
 		if key := list.RawPublicKey(); len(key) > 0 {
-			chain = []*certs.Certificate{certs.ParsePublicKey(key)}
+			chain = []*certs.Certificate{e.certs.ParsePublicKey(key)}
 		}
 	default: // of a kind that is not read, but has fingerprints
 		chain = []*certs.Certificate{e.certs.Parse(list)}
@@ -90,6 +94,27 @@ func (e *Engine) certificate(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	facts.CertExpired = len(chain) > 0 && chain[0].Expired(time.Unix(0, e.cfg.Wall.Time(e.now)))
 	e.know(facts, tlsrules.StageCertificate)
 	return true
+}
+
+// laden reports whether there is no room for a chain that takes memory of its own. All
+// that connections and sessions hold have as much as limits.buffered again, and chains of
+// more than a usual length half of it, as messages that are partly there.
+func (e *Engine) laden(kind tlswire.CertificateType, list tlswire.CertificateList) bool {
+	all := e.certs.Beyond()
+	if all <= e.cfg.Limits.Buffered/2 || e.cfg.Recorded {
+		return false
+	}
+	mine := 0
+	if kind != tlswire.CertificateX509 {
+		mine = len(list)
+		list = nil
+	}
+	for der := range list.All() {
+		if !e.certs.Has(der) {
+			mine += len(der)
+		}
+	}
+	return mine > modest || mine > 0 && all > e.cfg.Limits.Buffered
 }
 
 // chain reads a list of X.509 certificates.

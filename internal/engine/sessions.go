@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -188,6 +190,50 @@ func (s *Sessions) keep(x *session, now int64) {
 	case y.key != x.key && y.used.Load()+sessionLife >= now:
 		s.early.Add(1)
 	}
+}
+
+// Shed forgets sessions until the certificates of all that are left take no more than
+// that many bytes, the ones used longest ago first, and returns how many they were.
+func (s *Sessions) Shed(most int) (shed int) {
+	if s == nil {
+		return 0
+	}
+	type place struct {
+		at   *atomic.Pointer[session]
+		x    *session
+		used int64
+	}
+	var all []place
+	for i := range s.sets {
+		for j := range s.sets[i] {
+			if x := s.sets[i][j].Load(); x != nil && len(x.chain) > 0 {
+				all = append(all, place{&s.sets[i][j], x, x.used.Load()})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b place) int { return cmp.Compare(b.used, a.used) })
+	seen, held := map[*certs.Certificate]bool{}, 0
+	for _, p := range all {
+		size := 0
+		for _, c := range p.x.chain {
+			if !seen[c] {
+				size += c.Memory()
+			}
+		}
+		if held+size > most && size > 0 {
+			if p.at.CompareAndSwap(p.x, nil) {
+				s.count.Add(-1)
+				s.early.Add(1)
+				shed++
+			}
+			continue
+		}
+		held += size
+		for _, c := range p.x.chain {
+			seen[c] = true
+		}
+	}
+	return shed
 }
 
 // forgotten is how many made room for others before their time.

@@ -94,6 +94,7 @@ type Stats struct {
 	Connections     uint64 // in the table now
 	ConnectionsSeen uint64
 	Evicted         uint64
+	Certificates    uint64 // bytes of certificates that connections and sessions hold, or held a moment ago, and the cache has no room for
 	Buffered        uint64 // bytes held for reading now: segments, and messages partly there
 	Hit             Hit
 }
@@ -191,6 +192,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Connections += o.Connections
 	s.ConnectionsSeen += o.ConnectionsSeen
 	s.Evicted += o.Evicted
+	s.Certificates += o.Certificates
 	s.Buffered += o.Buffered
 	s.Hit.add(&o.Hit)
 }
@@ -220,6 +222,7 @@ func (e *Engine) publish() {
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
 	s.Hit.Connections, s.Hit.HalfOpen, s.Hit.Sessions = t.AtConnections, t.AtHalfOpen, e.cfg.Sessions.forgotten()
 	s.Buffered = uint64(e.budget.Used() + e.buffers.Held())
+	s.Certificates = uint64(e.certs.Beyond())
 	s.Sessions = uint64(e.cfg.Sessions.Len())
 	s.Pins = uint64(e.cfg.Pins.Len())
 	s.RefusedPairs, s.RefusedUnnoted = uint64(len(e.refusing.pairs)), e.refusing.unnoted

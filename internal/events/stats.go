@@ -104,7 +104,7 @@ func statsEvent(s *Stats) *event {
 				"held": e.Pins, "taken": e.PinsTaken, "shared": e.PinsShared, "refused": e.PinsRefused,
 				"moved": e.PinsMoved, "released": e.PinsReleased, "unnoted": e.PinsUnnoted,
 			},
-			Memory: map[string]uint64{"buffered": e.Buffered, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
+			Memory: map[string]uint64{"buffered": e.Buffered, "certificates": e.Certificates, "sessions": e.Sessions, "refused": e.RefusedPairs, "refused_unnoted": e.RefusedUnnoted},
 			Limits: map[string]uint64{
 				"connections": e.Hit.Connections, "half_open": e.Hit.HalfOpen, "buffered": e.Hit.Buffered,
 				"hello": e.Hit.Hello, "decide": e.Hit.Decide, "tunnels": e.Hit.Tunnels,

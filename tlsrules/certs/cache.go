@@ -21,6 +21,7 @@ type Cache struct {
 	young, old map[[32]byte]*Certificate
 	chains     map[*Certificate][]*Certificate // by the leaf, the latest
 	size       int                             // of what is in young and chains
+	account    *account
 }
 
 const defaultMax = 8 << 20
@@ -34,6 +35,7 @@ func (k *Cache) Parse(der []byte) *Certificate {
 	c := k.old[sum]
 	if c == nil {
 		c = Parse(der)
+		k.note(c)
 	}
 	if size := c.memory(); k.room(size) {
 		k.young[sum] = c
@@ -67,12 +69,16 @@ func (k *Cache) Chain(list [][]byte) []*Certificate {
 	return chain
 }
 
+func (k *Cache) limit() int {
+	if k.Max <= 0 {
+		return defaultMax
+	}
+	return k.Max
+}
+
 // room makes room for an entry of a size, and reports whether there is any.
 func (k *Cache) room(size int) bool {
-	limit := k.Max
-	if limit <= 0 {
-		limit = defaultMax
-	}
+	limit := k.limit()
 	if k.young == nil || k.size+size > limit/2 {
 		k.old, k.young, k.size = k.young, make(map[[32]byte]*Certificate), 0
 		k.chains = make(map[*Certificate][]*Certificate)
