@@ -15,6 +15,8 @@ const (
 	// LostTexts: cleartext has passed in which not all patterns were searched for.
 	// What is found in the rest is found, but that a text is not there is not known.
 	LostTexts
+	// LostNames: the server's name and ALPN were too long to be remembered.
+	LostNames
 )
 
 // Has reports whether the facts of all groups in g are lost.
@@ -28,6 +30,8 @@ func (k Key) lostWith() Lost {
 		return LostHello
 	case KeyContains:
 		return LostTexts
+	case KeyServerName, KeyALPN:
+		return LostNames
 	}
 	if keys[k].step == stepCertificate {
 		return LostCertificate

@@ -64,8 +64,9 @@ type Engine struct {
 	stories  stories
 	rep      Report
 	alerts   [4]AlertSeen
-	scratch  []byte // packets of our own are built here
-	readsAll bool   // of tests: no segment is passed over
+	told     map[*inspection]int // of budget, for hellos that say more than usual
+	scratch  []byte              // packets of our own are built here
+	readsAll bool                // of tests: no segment is passed over
 }
 
 // New makes an engine for a policy. Injected packets go to inject and events

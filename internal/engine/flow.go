@@ -125,6 +125,7 @@ func (e *Engine) release(c *conntrack.Conn[flow]) {
 		f.sum.said = said
 	}
 	f.ins = nil
+	e.forgetTold(ins)
 	e.dismiss(f)
 	e.endSearch(f)
 	if !e.keep(c, ins) {

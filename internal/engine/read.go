@@ -343,6 +343,10 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 	facts.Protocol = speaks(t)
 	e.noticeMessage(t)
 	e.direct(c)
+	if e.wordy(f) {
+		e.limit(c, tlsrules.ReasonLimitBuffered, "its hellos say more than most do, and there is more of that than limits.buffered allows")
+		return false
+	}
 	switch t.LastMessage.Type {
 	case tlswire.TypeClientHello:
 		e.clientHello(c)

@@ -50,6 +50,9 @@ func (e *Engine) remembered(c *conntrack.Conn[flow]) *tlsrules.Facts {
 	facts.Known, facts.Never, facts.Protocol, facts.Via = s.known, s.never, s.protocol, s.via
 	facts.Known.Remove(tlsrules.StageRecords)
 	facts.Lost = tlsrules.LostHello | tlsrules.LostTexts
+	if s.long {
+		facts.Lost |= tlsrules.LostNames
+	}
 	facts.Resumes, facts.Resumed = s.resumes, s.resumed
 	facts.Group, facts.DHBits, facts.GroupSettled = s.group, s.dhBits, s.groupSettled
 	if s.hello {

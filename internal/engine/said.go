@@ -39,6 +39,8 @@ type terms struct {
 	resumed              tlsrules.Resumed
 	group, dhBits        uint16
 
+	long bool // names were too long to be remembered
+
 	chained bool // the server has sent a chain, and the leaf is this
 	// Weak, or whoever opens many connections with large certificates would fill the
 	// memory: it is known for as long as the cache, or a session, has it.
@@ -68,6 +70,9 @@ func (e *Engine) saidOf(ins *inspection) *saying {
 	}
 	if c.HasServerHello {
 		alpn, version, cipher = c.ServerHello.ALPN, c.ServerHello.Version, c.ServerHello.CipherSuite
+	}
+	if t.long = len(name)+len(offered) > maxSaid; t.long {
+		name, offered = name[:min(len(name), maxSaid/2)], nil
 	}
 	if len(f.Chain) > 0 {
 		t.chained, t.leaf = true, weak.Make(f.Chain[0])

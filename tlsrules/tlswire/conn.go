@@ -146,6 +146,16 @@ func (c *Conn) Held() (n int) {
 	return n
 }
 
+// Told returns how many bytes are held for what the hellos have said.
+func (c *Conn) Told() int {
+	h := &c.ClientHello
+	n := 2*cap(h.words) + cap(h.octets) + cap(c.ServerHello.octets) + 2*cap(c.ServerHello.Extensions)
+	if h.seldom != nil {
+		n += cap(h.seldom.first.text)
+	}
+	return n
+}
+
 // Message returns the body of LastMessage after Consume returned Message, nil if
 // not all of it was read. It is a view, valid until the next Consume of any Conn
 // with the same Buffers, and only as long as the bytes given to that Consume.
