@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"testing"
 
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
+	"tlsgate/tlsrules/tlswire"
 )
 
 // TestSessionFlood: sessions without end take no more room than there is, each that
@@ -99,5 +101,23 @@ func TestSYNFloodUntold(t *testing.T) {
 	}
 	if told == 0 {
 		t.Error("nothing is told of silent connections that made room")
+	}
+}
+
+// TestLongGroups: groups of pins told apart by names as long as a hello take no more
+// memory than others, and are told apart.
+func TestLongGroups(t *testing.T) {
+	pin := &tlsrules.Pin{Per: []tlsrules.Key{tlsrules.KeyServerName}}
+	seen := map[string]bool{}
+	for n := range 100 {
+		h := &tlswire.ClientHello{HasServerName: true, ServerName: append(bytes.Repeat([]byte("\xffA"), 30_000), byte(128+n))}
+		group, ok := groupOf(pin, &tlsrules.Facts{Client: h})
+		if !ok || seen[group] || len(group) > 3*maxGroupName+10 {
+			t.Fatalf("name %d: a group of %d bytes, seen %v", n, len(group), seen[group])
+		}
+		seen[group] = true
+		if _, err := GroupNamed(&tlsrules.Rule{Pin: pin}, GroupValues(group)); err != nil {
+			t.Fatalf("the operator cannot name it: %v", err)
+		}
 	}
 }

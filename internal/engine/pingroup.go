@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,12 +35,31 @@ func groupOf(pin *tlsrules.Pin, f *tlsrules.Facts) (string, bool) {
 			case !f.Client.HasServerName:
 				v = groupNone
 			default:
-				v = groupText(strings.ToLower(string(f.Client.ServerName)))
+				v = groupText(groupName(f.Client.ServerName))
 			}
 		}
 		values = append(values, k.String()+"="+v)
 	}
 	return strings.Join(values, ","), true
+}
+
+// maxGroupName is the longest name that a group has as it is: that of a host has 253
+// bytes (RFC 1035, Section 2.3.4).
+const maxGroupName = 255
+
+// groupName is the name of a group's server. Of one that is none, and so long that a
+// memory of many would be full, the hash is as good.
+func groupName(name []byte) string {
+	if len(name) > maxGroupName {
+		lower := bytes.Clone(name)
+		for i, b := range lower {
+			if 'A' <= b && b <= 'Z' {
+				lower[i] = b + 'a' - 'A'
+			}
+		}
+		return fmt.Sprintf("sha256:%x", sha256.Sum256(lower))
+	}
+	return strings.ToLower(string(name))
 }
 
 // groupNone stands for a name that a hello has not.
@@ -126,6 +147,9 @@ func groupValue(k tlsrules.Key, v string) (string, error) {
 	case tlsrules.KeyServerName:
 		if v = strings.ToLower(v); v == groupNone {
 			return v, nil
+		}
+		if !strings.Contains(v, "%") {
+			v = groupName([]byte(v))
 		}
 	}
 	if text := groupText(v); !strings.Contains(v, "%") { // else as we have written it
