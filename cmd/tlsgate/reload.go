@@ -190,6 +190,9 @@ func (r *reloader) replace(ctx context.Context) (*control.Reloaded, error) {
 	if !exchanged {
 		done.Rules, done.Warnings = r.rulesNow(ctx, next)
 	}
+	if warning := limitMemory(next); warning != "" {
+		done.Warnings = append(done.Warnings, warning)
+	}
 	done.Text = reloadText(done)
 	return done, nil
 }

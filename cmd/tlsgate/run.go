@@ -174,6 +174,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 		}()
 	}
 	watching.lookAtLinks()
+	if warning := limitMemory(c); warning != "" {
+		watching.say("%s", warning)
+	}
 	fmt.Fprintf(stderr, "tlsgate: running: %s\n", describe(c, len(workers)))
 	running.Go(func() { reloads.onHangup(ctx, hangup, terminals(), end) })
 	running.Go(func() { watching.run(ctx) })
