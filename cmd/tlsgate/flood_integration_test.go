@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ const floodPolicy = `
 workers = 1
 
 [intercept]
-ports = ["443-446"]
+ports = ["443-447"]
 
 [limits]
 connections    = %d
@@ -38,6 +39,13 @@ buffered       = "2MiB"
 per_connection = "64KiB"
 hello          = "32KiB"
 decide         = "1s"
+sessions       = 64
+pins           = 64
+
+[[rule]]
+name  = "pinned"
+match = { port = 447 }
+pin   = { to = "connection", per = ["sni"] }
 
 [[rule]]
 name      = "every-record"
@@ -52,7 +60,7 @@ otherwise = "reset"
 const floodMemory = 96 << 20
 
 // floods each go on until ctx ends. On port 443 is an honest server, on 444 one that
-// reads whatever comes, on 445 one that talks, and what is sent to 446 is lost.
+// reads whatever comes, on 445 one that talks, on 447 one that answers every hello, and what is sent to 446 is lost.
 var floods = []struct {
 	title string
 	room  int    // for connections
@@ -61,12 +69,17 @@ var floods = []struct {
 }{
 	{"SYNs", 20000, "half_open", floodSYNs},
 	{"segments of nothing", 20000, "half_open", floodStray},
+	{"SYNs of a /64", 20000, "half_open", floodSYNs6},
+	{"segments of nothing of a /64", 20000, "half_open", floodStray6},
 	{"idle connections", 1000, "connections", floodIdle},
 	{"slow hellos", 1000, "decide", floodSlow},
 	{"hellos without end", 1000, "hello", floodEndless},
 	{"everything but the first byte", 1000, "buffered", floodHoles},
 	{"tiny records", 1000, "", floodTiny},
 	{"certificates without end", 1000, "hello", floodCertificates},
+	{"another chain for each", 1000, "buffered", floodChains},
+	{"sessions", 1000, "sessions", floodSessions},
+	{"pins", 1000, "pins", floodPins},
 }
 
 // TestIntegrationFlood: while somebody floods it the daemon takes no more memory than
@@ -87,6 +100,7 @@ func TestIntegrationFlood(t *testing.T) {
 			f := startFirewall(t, l, fmt.Sprintf(floodPolicy, tt.room, tt.room/2), "--events", "none")
 			h := startBystander(t, l)
 			before := f.statsNow()
+			began, sent := time.Now(), offered.Load()
 
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -98,13 +112,14 @@ func TestIntegrationFlood(t *testing.T) {
 			})
 			highest, made, slowest := f.watchFlood(l, lasts)
 			during := f.statsNow()
+			rate := float64(offered.Load()-sent) / time.Since(began).Seconds()
 			stop()
 			flooding.Wait()
 			rounds := h.end()
 			after := f.statsNow()
 
-			t.Logf("%d packets, %d connections seen, %d lost in the queue; hit: %v; %d kB resident before, at most %d; %d rounds of an old connection, %d new ones, the slowest in %s",
-				during.Packets["seen"]-before.Packets["seen"], during.Connections["seen"], during.Queue["kernel_dropped"]+during.Queue["user_dropped"],
+			t.Logf("%.0f a second forged; %d packets, %d connections seen, %d lost in the queue; hit: %v; %d kB resident before, at most %d; %d rounds of an old connection, %d new ones, the slowest in %s",
+				rate, during.Packets["seen"]-before.Packets["seen"], during.Connections["seen"], during.Queue["kernel_dropped"]+during.Queue["user_dropped"],
 				nonzero(during.Limits), before.Process.RSSBytes>>10, highest>>10, rounds, made, slowest.Round(time.Millisecond))
 			if grown := int64(highest) - int64(before.Process.RSSBytes); grown > floodMemory {
 				t.Errorf("it has grown by %d kB", grown>>10)
@@ -268,12 +283,14 @@ func (h *honest) end() int {
 // serveFlooded has the servers that the floods want.
 func serveFlooded(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	labtest.Program(t, "iptables")
-	output(t, l.Server, "iptables", "-w", "5", "-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "446", "-j", "DROP")
+	for _, program := range []string{"iptables", "ip6tables"} {
+		labtest.Program(t, program)
+		output(t, l.Server, program, "-w", "5", "-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "446", "-j", "DROP")
+	}
 	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for address, talk := range map[string]bool{":444": false, ":445": true} {
+	for address, talk := range map[string]func(net.Conn){":444": nil, ":445": talkCertificates, ":447": talkHello} {
 		listener, err := l.Server.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -287,8 +304,8 @@ func serveFlooded(t *testing.T, l *lab.Lab) {
 				}
 				go func() {
 					defer c.Close()
-					if c.SetDeadline(time.Now().Add(time.Hour)); talk {
-						talkCertificates(c)
+					if c.SetDeadline(time.Now().Add(time.Hour)); talk != nil {
+						talk(c)
 						return
 					}
 					io.Copy(io.Discard, c)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,35 +25,61 @@ import (
 const (
 	floodReader = "198.18.2.2:444"
 	floodTalker = "198.18.2.2:445"
+	// floodAnswers is where every hello is answered.
+	floodAnswers = "198.18.2.2:447"
 )
 
 // spoof sends segments from addresses of the client's network that are nobody's, so
 // many a second; with TLSGATE_FLOOD as fast as it can, which the queue cannot follow.
 func spoof(ctx context.Context, l *lab.Lab, rate int, alter func(*packet.Segment)) error {
+	src := l.Client.IPv4.As4()
+	to := &unix.SockaddrInet4{Addr: l.Server.IPv4.As4()}
+	return spoofFrom(ctx, l, rate, to, l.Server.IPv4, func() netip.Addr {
+		src[3] = byte(10 + rand.IntN(240))
+		return netip.AddrFrom4(src)
+	}, alter)
+}
+
+// spoof6 is spoof over IPv6, from any address of the client's /64.
+func spoof6(ctx context.Context, l *lab.Lab, rate int, alter func(*packet.Segment)) error {
+	src := l.Client.IPv6.As16()
+	to := &unix.SockaddrInet6{Addr: l.Server.IPv6.As16()}
+	return spoofFrom(ctx, l, rate, to, l.Server.IPv6, func() netip.Addr {
+		binary.BigEndian.PutUint64(src[8:], rand.Uint64())
+		return netip.AddrFrom16(src)
+	}, alter)
+}
+
+// offered counts what was sent by spoof.
+var offered atomic.Uint64
+
+func spoofFrom(ctx context.Context, l *lab.Lab, rate int, to unix.Sockaddr, dst netip.Addr, from func() netip.Addr, alter func(*packet.Segment)) error {
 	unbound := os.Getenv(floodTime) != ""
 	start := time.Now()
 	return l.Client.Run(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		family := unix.AF_INET
+		if dst.Is6() {
+			family = unix.AF_INET6
+		}
+		fd, err := unix.Socket(family, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		src := l.Client.IPv4.As4()
-		to := &unix.SockaddrInet4{Addr: l.Server.IPv4.As4()}
-		g := packet.Segment{Dst: l.Server.IPv4, DstPort: 446, Window: 65535}
+		g := packet.Segment{Dst: dst, DstPort: 446, Window: 65535}
 		var ip []byte
 		for n := 0; n%64 != 0 || ctx.Err() == nil; n++ {
 			if n%64 == 0 && !unbound {
 				time.Sleep(time.Until(start.Add(time.Duration(n) * time.Second / time.Duration(rate))))
 			}
-			src[3] = byte(10 + n%240)
-			g.Src, g.SrcPort = netip.AddrFrom4(src), uint16(1024+rand.IntN(60000))
+			g.Src, g.SrcPort = from(), uint16(1024+rand.IntN(60000))
 			g.Seq, g.Ack = seqnum.Value(rand.Uint32()), seqnum.Value(rand.Uint32())
 			alter(&g)
 			ip = g.Append(ip[:0])
 			if err := unix.Sendto(fd, ip, 0, to); err != nil && err != unix.ENOBUFS {
 				return err
 			}
+			offered.Add(1)
 		}
 		return nil
 	})
@@ -64,6 +92,16 @@ func floodSYNs(ctx context.Context, l *lab.Lab) error {
 // floodStray sends what looks like the middle of connections.
 func floodStray(ctx context.Context, l *lab.Lab) error {
 	return spoof(ctx, l, 15_000, func(g *packet.Segment) {
+		g.Flags, g.Payload = packet.ACK|packet.PSH, []byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}
+	})
+}
+
+func floodSYNs6(ctx context.Context, l *lab.Lab) error {
+	return spoof6(ctx, l, 50_000, func(g *packet.Segment) { g.Flags = packet.SYN })
+}
+
+func floodStray6(ctx context.Context, l *lab.Lab) error {
+	return spoof6(ctx, l, 15_000, func(g *packet.Segment) {
 		g.Flags, g.Payload = packet.ACK|packet.PSH, []byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}
 	})
 }
@@ -182,14 +220,89 @@ func floodCertificates(ctx context.Context, l *lab.Lab) error {
 	})
 }
 
+// chainsName asks for a chain that nobody else gets.
+const chainsName = "chains.lab.example"
+
+// namedGreeting is greeting for a server of a name as long.
+func namedGreeting(name string) []byte {
+	return bytes.Replace(greeting(), []byte("server.lab.example"), []byte(name), 1)
+}
+
+// floodChains has a server send another chain of 170 kB on each connection, and the
+// connection stays.
+func floodChains(ctx context.Context, l *lab.Lab) error {
+	hello := namedGreeting(chainsName)
+	return clients(ctx, l, floodTalker, 100, func(ctx context.Context, c net.Conn) {
+		c.Write(hello)
+		io.Copy(io.Discard, c)
+	})
+}
+
+// otherName is one of many as long as that of the server.
+func otherName() string { return fmt.Sprintf("%06d.lab.example", rand.IntN(1e6)) }
+
+// floodSessions begins sessions, each for another name.
+func floodSessions(ctx context.Context, l *lab.Lab) error {
+	return clients(ctx, l, "198.18.2.2:443", 4, func(_ context.Context, c net.Conn) {
+		tls.Client(c, &tls.Config{ServerName: otherName(), InsecureSkipVerify: true}).Handshake()
+	})
+}
+
+// floodPins takes pins, each of another group, and keeps them.
+func floodPins(ctx context.Context, l *lab.Lab) error {
+	return clients(ctx, l, floodAnswers, 200, func(ctx context.Context, c net.Conn) {
+		c.Write(namedGreeting(otherName()))
+		io.Copy(io.Discard, c)
+	})
+}
+
+// talkHello answers a hello, and says no more.
+func talkHello(c net.Conn) {
+	if _, err := c.Read(make([]byte, 4096)); err == nil {
+		c.Write(serverHello())
+		io.Copy(io.Discard, c)
+	}
+}
+
+// serverHello is one of TLS 1.2.
+func serverHello() []byte {
+	hello := append([]byte{22, 3, 3, 0, 44, 2, 0, 0, 40, 3, 3}, make([]byte, 32)...)
+	return append(hello, 0, 0xc0, 0x2f, 0, 0, 0)
+}
+
+// talkChain sends certificates of 14 kB that nobody has seen before, and what says so.
+func talkChain(c net.Conn) {
+	var list []byte
+	for range 12 {
+		one := make([]byte, 14_000)
+		for i := 0; i < len(one); i += 8 {
+			binary.BigEndian.PutUint64(one[i:], rand.Uint64())
+		}
+		list = append(list, 0, byte(len(one)>>8), byte(len(one)&0xff))
+		list = append(list, one...)
+	}
+	n := len(list)
+	message := append([]byte{11, byte((n + 3) >> 16), byte((n + 3) >> 8), byte(n + 3), byte(n >> 16), byte(n >> 8), byte(n)}, list...)
+	out := serverHello()
+	for len(message) > 0 {
+		part := min(len(message), 1<<14)
+		out = append(out, 22, 3, 3, byte(part>>8), byte(part))
+		out, message = append(out, message[:part]...), message[part:]
+	}
+	c.Write(out)
+	io.Copy(io.Discard, c)
+}
+
 // talkCertificates answers a hello with TLS 1.2 and certificates without end.
 func talkCertificates(c net.Conn) {
-	if _, err := c.Read(make([]byte, 4096)); err != nil {
+	asked := make([]byte, 4096)
+	if n, err := c.Read(asked); err != nil {
+		return
+	} else if bytes.Contains(asked[:n], []byte(chainsName)) {
+		talkChain(c)
 		return
 	}
-	hello := append([]byte{22, 3, 3, 0, 44, 2, 0, 0, 40, 3, 3}, make([]byte, 32)...)
-	hello = append(hello, 0, 0xc0, 0x2f, 0, 0, 0)
-	first := append(hello, handshakeWithoutEnd(11)...)
+	first := append(serverHello(), handshakeWithoutEnd(11)...)
 	then := append([]byte{22, 3, 3, 1 << 6, 0}, make([]byte, 1<<14)...)
 	goOn(context.Background(), c, first, then)
 }
