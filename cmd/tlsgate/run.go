@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"runtime"
@@ -110,14 +109,15 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	start := clock()
 	wall := engine.NewWall(clock)
 	kept := newRemembered(c, wall)
-	workers, err := openWorkers(c, kept, log)
+	devices := &links{}
+	workers, err := openWorkers(c, kept, devices, log)
 	if err != nil {
 		return err
 	}
 	var running sync.WaitGroup
 	failed := make(chan error, len(workers))
 	reloads := newReloader(c, workers, kept.pins, installRules, adjust, wall, stderr)
-	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, wall: wall, stderr: stderr,
+	watching := &watchman{workers: workers, first: c.Queue.Number, failOpen: c.Queue.FailOpen, wall: wall, devices: devices, stderr: stderr,
 		sessions: kept.sessions, buffered: func() int { return reloads.config().Limits.Buffered }}
 	if err = kept.open(c, clock, stderr); err == nil {
 		closeControl, err = openControl(c, workers, kept, reloads, watching, log, clock, start)
@@ -213,7 +213,7 @@ func describe(c *config.Config, workers int) string {
 }
 
 // openWorkers opens every queue of the policy, or none.
-func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*worker, err error) {
+func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine.Sink) (_ []*worker, err error) {
 	var workers []*worker
 	defer func() {
 		if err != nil {
@@ -250,7 +250,7 @@ func openWorkers(c *config.Config, kept *remembered, sink engine.Sink) (_ []*wor
 		settings.Gates, settings.Wall = kept.gates, kept.wall
 		settings.FirstID, settings.StepID = uint64(i)+1, uint64(n)
 		settings.Generation = generation(c, marks)
-		settings.Interface = interfaceNames()
+		settings.Interface = devices.names()
 		settings.Inject = func(ip []byte, ifindex uint32) error {
 			// Packets judged before go first: a reset must not overtake the ACK
 			// that makes its receiver's connection.
@@ -304,30 +304,6 @@ func bothWays(hooks []nfq.Hook) []nfq.Hook {
 // file, so that a restart leaves decided connections in the kernel.
 func generation(c *config.Config, m nfq.Marks) uint32 {
 	return binary.BigEndian.Uint32(c.Hash[:]) % m.Generations()
-}
-
-// interfaceNames looks interfaces up by index and remembers names. It serves
-// one worker; an index the kernel uses again for another name is rare enough
-// that the memory is simply bounded.
-func interfaceNames() func(uint32) string {
-	names := map[uint32]string{}
-	return func(index uint32) string {
-		if index == 0 {
-			return ""
-		}
-		if name, ok := names[index]; ok {
-			return name
-		}
-		if len(names) > 1024 {
-			clear(names)
-		}
-		link, err := net.InterfaceByIndex(int(index))
-		if err != nil {
-			return ""
-		}
-		names[index] = link.Name
-		return link.Name
-	}
 }
 
 // openEvents opens where events go; "none" gives a log nobody reads.

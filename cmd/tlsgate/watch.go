@@ -25,6 +25,7 @@ type watchman struct {
 	first    uint16 // queue
 	failOpen bool
 	wall     *engine.Wall
+	devices  *links
 	mu       sync.Mutex // of stderr
 	stderr   io.Writer
 	oversize oversize
@@ -42,6 +43,7 @@ func (w *watchman) say(format string, args ...any) {
 func (w *watchman) run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
+	all.Go(func() { w.devices.listen(ctx) })
 	all.Go(func() { w.watchLinks(ctx) })
 	for i := range w.workers {
 		all.Go(func() { w.watch(ctx, i) })

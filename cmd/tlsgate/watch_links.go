@@ -72,16 +72,18 @@ const (
 // watchLinks looks at the links now and then, and at what comes of those that are not
 // ours to see.
 func (w *watchman) watchLinks(ctx context.Context) {
-	links, seen := time.NewTicker(linksEvery), time.NewTicker(time.Second)
-	defer links.Stop()
-	defer seen.Stop()
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	heard, looked := uint64(0), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-links.C:
-			w.lookAtLinks()
-		case <-seen.C:
+		case <-every.C:
+			if now := w.devices.changes.Load(); now != heard || time.Since(looked) > linksEvery {
+				heard, looked = now, time.Now()
+				w.lookAtLinks()
+			}
 			w.lookAtPackets()
 			w.lookAtWall()
 			w.lookAtCertificates()
