@@ -64,8 +64,8 @@ func FuzzHold(f *testing.F) {
 			case op&16 != 0:
 				k.ack(d)
 			case op&32 != 0:
-				// Half closed and silent for an hour it would be over.
-				if silent += time.Duration(ops[1]) * time.Second; closing && silent >= time.Hour {
+				// Silent for two minutes after the FINs of both it would be over.
+				if silent += time.Duration(ops[1]) * time.Second; closing && silent >= 2*time.Minute {
 					break
 				}
 				l.now += int64(ops[1]) * second
