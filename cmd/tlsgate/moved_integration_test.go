@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,5 +114,42 @@ func TestIntegrationLinkMoved(t *testing.T) {
 	}
 	if s := f.statsNow(); s.Packets["bugs"] > 0 {
 		t.Error(f.said())
+	}
+}
+
+// TestIntegrationNamespaceDeleted: a namespace of which nothing is left but the daemon
+// inside, its name least of all, is there for as long as the daemon is, and so are its
+// queues and rules.
+func TestIntegrationNamespaceDeleted(t *testing.T) {
+	labtest.Program(t, "unshare")
+	l := labtest.New(t, lab.Options{})
+	dir := t.TempDir()
+	policy, socket := filepath.Join(dir, "policy.toml"), filepath.Join(dir, "s")
+	if err := os.WriteFile(policy, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := wrapped(t, l, []string{"unshare", "--net"}, "run", "-c", policy, "--install-rules", "--socket", socket, "--state", "none", "--events", "none")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	f := &firewall{t: t, socket: socket}
+	if !within(10*time.Second, func() bool { _, _, code := f.ask(l, "health"); return code == 0 }) {
+		t.Errorf("not well: %s", said.String())
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("ended by itself: %v: %s", err, said.String())
+	case <-time.After(2500 * time.Millisecond): // probes, and an answer
+	}
+	if out, errs, code := f.ask(l, "health"); code != 0 {
+		t.Errorf("health: %d: %s%s", code, out, errs)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v: %s", err, said.String())
 	}
 }
