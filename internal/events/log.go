@@ -28,6 +28,7 @@ type Log struct {
 	wanted atomic.Bool // by somebody: else no event is made
 
 	mu     sync.Mutex
+	room   room // of lines
 	tails  []*Tail
 	out    lines
 	err    error
@@ -46,10 +47,10 @@ func New(w io.Writer) *Log {
 func NewSilent() *Log { return &Log{out: lines{w: io.Discard}, silent: true} }
 
 // NewLive returns a log that never makes its caller wait: events go through a
-// bounded queue, and what does not fit is counted as lost.
+// bounded queue, in lines and in bytes, and what does not fit is counted as lost.
 func NewLive(w io.Writer) *Log {
 	l := New(w)
-	l.lines = make(chan []byte, queued)
+	l.lines, l.room = make(chan []byte, queued), newRoom(queued, queuedBytes)
 	l.done = make(chan struct{})
 	go l.drain()
 	return l
@@ -143,8 +144,13 @@ func (l *Log) write(event *event) {
 	case l.lines == nil:
 		l.put(line)
 	default:
+		if !l.room.fits(len(l.lines), len(line)) {
+			l.lost.Add(1)
+			return
+		}
 		select {
 		case l.lines <- line:
+			l.room.add(len(line))
 		default:
 			l.lost.Add(1)
 		}

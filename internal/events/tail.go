@@ -17,13 +17,14 @@ type Tail struct {
 	log   *Log
 	types []string // nil: all
 	lines chan []byte
+	room  room // of lines; under log.mu
 	lost  atomic.Uint64
 }
 
 // Tail begins a copy of events of the given types; none are all. It is to be
 // closed.
 func (l *Log) Tail(types ...string) *Tail {
-	t := &Tail{log: l, types: types, lines: make(chan []byte, tailed)}
+	t := &Tail{log: l, types: types, lines: make(chan []byte, tailed), room: newRoom(tailed, tailedBytes)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -59,8 +60,13 @@ func (t *Tail) put(kind string, line []byte) {
 	if t.types != nil && !slices.Contains(t.types, kind) {
 		return
 	}
+	if !t.room.fits(len(t.lines), len(line)) {
+		t.lost.Add(1)
+		return
+	}
 	select {
 	case t.lines <- line:
+		t.room.add(len(line))
 	default:
 		t.lost.Add(1)
 	}
