@@ -79,6 +79,7 @@ func printWhy(out io.Writer, y *control.Why) error {
 		}
 	}
 	whyRules(&b, y)
+	whyTies(&b, y)
 	fmt.Fprintf(&b, "\nThe verdict: %s\n  %s\n", y.Verdict.Verdict, y.Verdict.Text)
 	if y.Verdict.Advice != "" {
 		fmt.Fprintf(&b, "  %s\n", y.Verdict.Advice)
@@ -179,12 +180,22 @@ func whyRules(b *strings.Builder, y *control.Why) {
 				fmt.Fprintf(b, "    %-7s %s\n", part.name, whyCondition(&part.list[j]))
 			}
 		}
-		if r.Bound && r.Pin {
-			fmt.Fprintf(b, "    pin     (tlsgate pin --rule %q says who holds it)\n", r.Rule)
-		}
 	}
 	if unasked > 0 {
 		fmt.Fprintf(b, "  %s not asked\n", count(unasked, "more rule"))
+	}
+}
+
+// whyTies tells of the pins and gates of rules that apply.
+func whyTies(b *strings.Builder, y *control.Why) {
+	if len(y.Pins)+len(y.Gates) > 0 {
+		fmt.Fprintf(b, "\nPins and gates\n")
+	}
+	for i := range y.Pins {
+		fmt.Fprintf(b, "  %s\n", y.Pins[i].Text)
+	}
+	for i := range y.Gates {
+		fmt.Fprintf(b, "  %s\n", y.Gates[i].Text)
 	}
 }
 

@@ -115,6 +115,13 @@ func TestIntegrationPinOne(t *testing.T) {
 				t.Errorf("refused: %+v", e)
 			}
 		}
+		others := fmt.Sprintf("is held by others: connection %d, ", list[0].FlowID)
+		if got := f.why(t, l, fmt.Sprint(f.drops()[0].FlowID)); !strings.Contains(got, others) {
+			t.Errorf("why of a refused one lacks %q:\n%s", others, got)
+		}
+		if got := f.why(t, l, fmt.Sprint(list[0].FlowID)); !strings.Contains(got, "is held by this connection: ") {
+			t.Errorf("why of the one that passes:\n%s", got)
+		}
 		// One waits with its hello; the operator gives it the pin.
 		next := dialFrom(t, l, sources[3], netip.AddrPortFrom(l.Server.IPv4, 443))
 		out, errs, code := f.ask(l, "pin", next.LocalAddr().String(), next.RemoteAddr().String())

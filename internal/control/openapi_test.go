@@ -124,7 +124,7 @@ func TestOpenAPI(t *testing.T) {
 	for name, v := range map[string]any{
 		"Connection": Conn{}, "Health": Health{}, "Losses": Losses{}, "Problem": Problem{}, "Policy": Policy{},
 		"Worker": Answer{}, "Which": Which{}, "Killed": Killed{}, "Gate": Gate{}, "Gates": Gates{}, "Opening": Opening{}, "Opened": Opened{}, "Failure": Failure{},
-		"Why": Why{}, "Moment": Moment{}, "Fact": Fact{}, "Asked": Asked{}, "Condition": Condition{}, "Verdict": Verdict{}, "Rules": Rules{},
+		"Why": Why{}, "Moment": Moment{}, "Fact": Fact{}, "Asked": Asked{}, "WhyPin": WhyPin{}, "WhyGate": WhyGate{}, "Condition": Condition{}, "Verdict": Verdict{}, "Rules": Rules{},
 		"Pin": Pin{}, "WhichPin": WhichPin{}, "Pinned": Pinned{}, "Unpinned": Unpinned{},
 		"Reloaded": Reloaded{}, "Again": Again{},
 	} {

@@ -26,6 +26,8 @@ func verdictOf(s *engine.Story) Verdict {
 		if s.Detail == "" {
 			v.Text = fmt.Sprintf("It was refused (%s): %s.", d.Action, d.Reason)
 		}
+	case s.Held && s.Live:
+		v.Text = fmt.Sprintf("Its handshake passes; its application data waits for the gate of rule %q.", d.Rule)
 	case s.Detail != "":
 		v.Text = fmt.Sprintf("It passes, but would have been refused: %s.", s.Detail)
 	case d.Reason == tlsrules.ReasonRule:

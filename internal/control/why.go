@@ -27,8 +27,11 @@ type Why struct {
 	Timeline []Moment `json:"timeline"`
 	Facts    []Fact   `json:"facts"`
 	Rules    []Asked  `json:"rules"`
-	Verdict  Verdict  `json:"verdict"`
-	Others   []uint64 `json:"others,omitempty"` // earlier connections between the same ends
+	// Pins and Gates of rules that apply, as they are at the moment of asking.
+	Pins    []WhyPin  `json:"pins,omitempty"`
+	Gates   []WhyGate `json:"gates,omitempty"`
+	Verdict Verdict   `json:"verdict"`
+	Others  []uint64  `json:"others,omitempty"` // earlier connections between the same ends
 }
 
 // Moment is a packet of a connection, or what happened to it between two.
@@ -220,7 +223,7 @@ func untold(which Which) *Failure {
 func WhyOf(s *engine.Story, now int64) Why {
 	y := Why{
 		Connection: connOf(&s.Seen, now), Live: s.Live, Timeline: []Moment{}, Facts: []Fact{}, Rules: []Asked{},
-		Verdict: verdictOf(s), Missing: missingOf(s),
+		Verdict: verdictOf(s), Missing: missingOf(s), Pins: pinsOf(s, now), Gates: gatesOf(s, now),
 	}
 	if !s.Live {
 		y.Ended = s.End.String()

@@ -33,6 +33,7 @@ type hold struct {
 	until    int64   // when that was over
 	over     bool    // nothing waits any more
 	byHand   bool    // for it was let go itself, not the gate opened
+	letBy    LetBy   // why nothing waits any more
 	refused  bool    // the connection is
 	observed bool    // it is only told what would wait
 	in       *behind // the list that it is in, by before and after
@@ -45,6 +46,7 @@ type hold struct {
 	early     [2]seqnum.Value // before it was held, what came too early has passed up to here
 	acked     [2]seqnum.Value // the latest acknowledgement let pass, if acks
 	window    [2]uint16
+	behind    [2]uint32 // bytes that waited when it was over
 	first     [2][]byte // what waits from at on, as much as one small segment has
 
 	before, after *hold // in the list of those that wait for the gate

@@ -116,6 +116,7 @@ func (e *Engine) letPass(c *conntrack.Conn[flow]) {
 	if h.in != nil {
 		h.gate.passed.Add(1)
 	}
+	h.letBy = h.opener(e.now)
 	h.end(e.now)
 	e.unlist(h)
 	if h.began != 0 && !h.observed {
@@ -131,6 +132,7 @@ func (e *Engine) letPass(c *conntrack.Conn[flow]) {
 func (h *hold) end(now int64) {
 	if !h.over {
 		h.over, h.until = true, now
+		h.behind = [2]uint32{h.waits(conntrack.Original), h.waits(conntrack.Reply)}
 		h.conn.Value.gate &^= atGate
 	}
 }
@@ -152,6 +154,7 @@ func (e *Engine) forgetHold(c *conntrack.Conn[flow]) {
 	if h == nil {
 		return
 	}
+	e.keepHold(c, h)
 	e.endHold(c)
 	delete(e.held, c)
 	c.Value.gate &^= hasHold

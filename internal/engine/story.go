@@ -58,6 +58,7 @@ type tale struct {
 	ins    *inspection           // what reading took, when that is over; may be nil
 	said   *saying               // the same, for the certificate
 	detail string                // why it is refused, or would be
+	held   *HoldStory            // once it has ended; nil: it never was under a closed gate
 	count  uint64                // of moments
 	told   [firstMoments + lastMoments]moment
 
@@ -186,7 +187,7 @@ func (e *Engine) beginStory(c *conntrack.Conn[flow]) {
 		e.archive(s)
 	}
 	e.forget(s)
-	s.id, s.conn, s.count, s.detail = c.ID, c, 0, ""
+	s.id, s.conn, s.count, s.detail, s.held = c.ID, c, 0, "", nil
 }
 
 // archive moves the story of a refused connection out of the way of the next.

@@ -32,6 +32,7 @@ type Story struct {
 	Anew      bool
 	policy    *tlsrules.Policy
 	judgement tlsrules.Judgement
+	ties      ties
 }
 
 // Asked tells what the rules have said, those of the policy in force where the
@@ -76,6 +77,7 @@ func (e *Engine) WhyBetween(ctx context.Context, a, b netip.AddrPort) (s Story, 
 		if ok = c != nil; ok && !e.why(c.ID, &s) {
 			s = Story{Live: true, Packet: c.Value.sum.packet, policy: e.policy}
 			e.see(c, &s.Seen)
+			e.tellTerms(c, &s.ties)
 			if ins := c.Value.ins; ins != nil {
 				s.tell(&ins.facts, &ins.judgement)
 			} else {
@@ -94,9 +96,11 @@ func (e *Engine) why(id uint64, s *Story) bool {
 	}
 	*s = Story{
 		Seen: t.seen, Kept: true, End: t.end, Diagnosis: t.diagnosis, Packet: t.packet, Detail: t.detail, policy: e.policy,
+		ties: ties{pins: e.cfg.Pins, gates: e.cfg.Gates, now: e.now, held: t.held},
 	}
 	if c := t.conn; c != nil {
 		e.see(c, &s.Seen)
+		e.tellTerms(c, &s.ties)
 		s.Live, s.End, s.Diagnosis, s.Packet = true, 0, Diagnosis{}, c.Value.sum.packet
 		if ins := c.Value.ins; ins != nil {
 			s.tell(&ins.facts, &ins.judgement)
