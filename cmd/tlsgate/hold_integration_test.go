@@ -25,6 +25,12 @@ match  = { port = 443 }
 action = "hold"
 `
 
+// heldTime bounds a connection that waits. Its sender takes the time that its data has
+// waited for the time of a round trip, which after 0.8 s makes 2.9 s of the 0.2 s after
+// which Linux sends again, and doubles that each time: where packets are lost three
+// copies in a row, or their acknowledgements, take 20 s.
+const heldTime = 90 * time.Second
+
 // greeted is a TLS server that tells of each connection once its handshake is done.
 func greeted(t testing.TB, l *lab.Lab) (w *witness, shook chan *visit) {
 	t.Helper()
@@ -35,6 +41,7 @@ func greeted(t testing.TB, l *lab.Lab) (w *witness, shook chan *visit) {
 	shook = make(chan *visit, 64)
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	return watch(t, l.Server, ":443", func(v *visit, c net.Conn) error {
+		c.SetDeadline(time.Now().Add(heldTime))
 		conn := tls.Server(c, config)
 		if err := conn.Handshake(); err != nil {
 			return err
@@ -52,7 +59,7 @@ func greeted(t testing.TB, l *lab.Lab) (w *witness, shook chan *visit) {
 func held(t *testing.T, l *lab.Lab, shook chan *visit, to netip.AddrPort, version uint16, say string) (*tls.Conn, *visit) {
 	t.Helper()
 	c := dial(t, l, to)
-	c.SetDeadline(time.Now().Add(visitTime))
+	c.SetDeadline(time.Now().Add(heldTime))
 	conn := tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "server.lab.example", MinVersion: version, MaxVersion: version})
 	if err := conn.Handshake(); err != nil {
 		t.Fatalf("handshake: %v", err)
@@ -120,11 +127,18 @@ func TestIntegrationHold(t *testing.T) {
 					if out, _, code := f.ask(l, "open"); code != 0 || !strings.Contains(out, "quarantine") || !strings.Contains(out, "server.lab.example") {
 						t.Errorf("open lists: %d\n%s", code, out)
 					}
+					id := fmt.Sprint(list[0].FlowID)
+					if got := f.why(t, l, id); !strings.Contains(got, `the gate of rule "quarantine" is closed`) || !strings.Contains(got, "data waits: ") {
+						t.Errorf("why, while it waits:\n%s", got)
+					}
 					at := time.Now()
-					if out, errs, code := f.ask(l, "open", fmt.Sprint(list[0].FlowID)); code != 0 || !strings.Contains(out, "on its way") {
+					if out, errs, code := f.ask(l, "open", id); code != 0 || !strings.Contains(out, "on its way") {
 						t.Fatalf("open: %d %s%s", code, out, errs)
 					}
 					comes(t, v, at)
+					if got := f.why(t, l, id); !strings.Contains(got, "until somebody let this connection go: ") {
+						t.Errorf("why, afterwards:\n%s", got)
+					}
 					through(t, conn, w, hear)
 					if t.Failed() {
 						stats, _, _ := f.ask(l, "stats")
