@@ -119,7 +119,9 @@ type Conn[V any] struct {
 	// 4 GiB between two packets that were seen.
 	Packets, Bytes [2]uint64
 
-	key key
+	head  *head
+	place place // of the head
+	ref   uint32
 	// Midstream: its beginning was not seen. It stands here for the memory's sake.
 	Midstream bool
 	// Guessed: where one side begins was not seen, but taken from the other one.
@@ -130,15 +132,10 @@ type Conn[V any] struct {
 	lossy    bool // as Config has it, or recorded
 	recorded bool // as Config has it
 	rivals   bool // before a SYN-ACK was taken for certain, more than one SYN came
+	kept     bool // see Keep
 	sides    [2]side
 	second   candidate // a later SYN, or SYN-ACK, with another number
-
-	deadline int64    // when it has been silent for too long
-	wheel    links[V] // in a slot of the wheel
-	rank     links[V] // in the queue of its rank
-	slot     int32    // of the wheel
-	ranked   rank
-	kept     bool // see Keep
+	deadline int64     // when it has been silent for too long
 }
 
 // side is what is known of the sender of one direction.
@@ -178,14 +175,17 @@ const (
 
 // HalfOpen reports whether the handshake is not completed, or the connection began
 // unseen and was heard from one end only: anyone can send such packets.
-func (c *Conn[V]) HalfOpen() bool { return c.ranked == rankHalfOpen }
+func (c *Conn[V]) HalfOpen() bool { return c.head.rank == rankHalfOpen }
+
+// Place is where the table's Walk meets the entry, as long as it lives.
+func (c *Conn[V]) Place() uint32 { return c.place }
 
 // State returns the state, by netfilter's names.
 func (c *Conn[V]) State() State { return c.state }
 
 // Addr returns the sender of direction d.
 func (c *Conn[V]) Addr(d Direction) netip.AddrPort {
-	return c.key.end(c.original ^ uint8(d))
+	return c.head.key.end(c.original ^ uint8(d))
 }
 
 // ISS returns the initial sequence number of direction d, meaningful when

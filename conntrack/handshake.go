@@ -138,12 +138,12 @@ func (c *Conn[V]) answersSYN(d Direction, ack seqnum.Value) bool {
 // reopen ends the connection of an entry and begins the one that a SYN-ACK in
 // direction d has proved.
 func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) Tracked[V] {
-	k, original := c.key, c.original^uint8(d.Other())
+	k, original := c.head.key, c.original^uint8(d.Other())
 	first, second, half := c.sides[d.Other()], c.second, c.state.half()
 	iss := p.Ack.Sub(1)
 	t.end(c, EndReopened)
 	c = t.take(now)
-	c.key, c.original = k, original
+	c.head.key, c.original = k, original
 	// Of a SYN that was not remembered the shift is taken to be the largest, and
 	// the SYN-ACK says whether shifts are used at all.
 	c.sides[Original] = side{
@@ -158,7 +158,7 @@ func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) 
 	c.state = SynSent
 	t.synAck(c, Reply, p)
 	c.Packets[Reply], c.Bytes[Reply] = 1, uint64(p.Size())
-	t.conns[k] = c
+	t.index.add(c.place)
 	t.last = c
 	t.stats.Created++
 	t.stats.Reopened++

@@ -147,63 +147,82 @@ func replay(t testing.TB, tab *Table[int], script string, isn [2]seqnum.Value) (
 
 var errBounds = errors.New("out of bounds")
 
-// check reports the first way in which map, queues and wheel disagree.
+// check reports the first way in which index, queues, wheel and Conns disagree.
 func (t *Table[V]) check() error {
-	for k, c := range t.conns {
+	used, full := 0, 0
+	for p := place(1); p < t.heads.used; p++ {
+		h := t.heads.at(p)
+		if h.id == 0 {
+			continue
+		}
+		used++
+		c := t.look(p)
+		if h.flags&rests == 0 {
+			full++
+		}
 		switch {
-		case c.key != k:
-			return fmt.Errorf("connection %d filed under another key", c.ID)
-		case c.slot == unfiled:
+		case t.index.find(&h.key) != p:
+			return fmt.Errorf("connection %d is not found by its key", h.id)
+		case c.ID != h.id || c.place != p || c.head != h:
+			return fmt.Errorf("connection %d has the head of another", c.ID)
+		case h.slot == unfiled:
 			return fmt.Errorf("connection %d is not in the wheel", c.ID)
-		case c.ranked != c.rankNow():
-			return fmt.Errorf("connection %d, %v, has rank %d", c.ID, c.state, c.ranked)
+		case h.rank != c.rankNow():
+			return fmt.Errorf("connection %d, %v, has rank %d", c.ID, c.state, h.rank)
 		case c.state == Close && c.deadline > c.Last+int64(t.limit[Close]): // by Abort
 		case c.deadline != c.Last+int64(t.life(c)):
 			return fmt.Errorf("connection %d, %v: deadline %d after its latest packet", c.ID, c.state, c.deadline-c.Last)
 		}
 	}
+	if used != t.index.len || used-full != t.n {
+		return fmt.Errorf("%d heads, %d in the index; %d rest, or %d", used, t.index.len, used-full, t.n)
+	}
 	total := 0
 	for r := range t.queue {
-		n, err := t.queue[r].check(func(c *Conn[V]) bool { return c.ranked == rank(r) && t.conns[c.key] == c })
+		n, err := t.queue[r].check(&t.heads, func(h *head) bool { return h.id != 0 && h.rank == rank(r) })
 		if err != nil {
 			return fmt.Errorf("queue %d: %w", r, err)
 		}
 		total += n
 	}
-	if total != len(t.conns) {
-		return fmt.Errorf("%d entries in queues, %d in the map", total, len(t.conns))
+	if total != used {
+		return fmt.Errorf("%d entries in queues, %d in the index", total, used)
 	}
 	total = 0
 	for i := range t.wheel.slots {
-		n, err := t.wheel.slots[i].check(func(c *Conn[V]) bool { return c.slot == int32(i) && t.conns[c.key] == c })
+		n, err := t.wheel.slots[i].check(&t.heads, func(h *head) bool { return h.id != 0 && h.slot == int16(i) })
 		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}
 		total += n
 	}
-	if total != len(t.conns) {
-		return fmt.Errorf("%d entries in the wheel, %d in the map", total, len(t.conns))
+	if total != used {
+		return fmt.Errorf("%d entries in the wheel, %d in the index", total, used)
 	}
 	for _, c := range t.free {
-		if c.ID != 0 || c.wheel != (links[V]{}) || c.rank != (links[V]{}) {
+		if c.ID != 0 || c.head != nil || &t.slabs[c.ref/connSlab][c.ref%connSlab] != c {
 			return fmt.Errorf("connection %d is free and in use", c.ID)
 		}
 	}
-	if len(t.conns) > t.cfg.Connections || t.HalfOpen() > t.cfg.HalfOpen {
-		return fmt.Errorf("%w: %d connections, %d of them half open", errBounds, len(t.conns), t.HalfOpen())
+	if len(t.free)+full != len(t.slabs)*connSlab {
+		return fmt.Errorf("%d free and %d in use of %d", len(t.free), full, len(t.slabs)*connSlab)
+	}
+	if t.Len() > t.cfg.Connections || t.HalfOpen() > t.cfg.HalfOpen {
+		return fmt.Errorf("%w: %d connections, %d of them half open", errBounds, t.Len(), t.HalfOpen())
 	}
 	return nil
 }
 
-func (l *list[V]) check(belongs func(*Conn[V]) bool) (int, error) {
+func (l *list) check(s *heads, belongs func(*head) bool) (int, error) {
 	n := 0
-	var prev *Conn[V]
-	for c := l.first; c != nil; prev, c = c, l.of(c).next {
-		if l.of(c).prev != prev {
-			return n, fmt.Errorf("connection %d has another before it", c.ID)
+	var prev place
+	for p := l.first; p != 0; prev, p = p, s.at(p).links[l.by].next {
+		h := s.at(p)
+		if h.links[l.by].prev != prev {
+			return n, fmt.Errorf("connection %d has another before it", h.id)
 		}
-		if !belongs(c) {
-			return n, fmt.Errorf("connection %d does not belong", c.ID)
+		if !belongs(h) {
+			return n, fmt.Errorf("connection %d does not belong", h.id)
 		}
 		if n++; n > l.len {
 			break

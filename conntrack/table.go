@@ -52,14 +52,16 @@ type Table[V any] struct {
 	limit  Timeouts
 	ended  func(*Conn[V], End)
 	astray func(*Conn[V], Direction) bool
-	conns  map[key]*Conn[V]
+	heads  heads
+	index  index
 	last   *Conn[V]    // of the latest packet: the next is often its neighbour
-	slabs  [][]Conn[V] // all memory of entries; it stays where it is
+	slabs  [][]Conn[V] // of those that do not rest; each stays where it is
 	free   []*Conn[V]
-	queue  [ranks]list[V]
-	wheel  wheel[V]
-	ids    uint64
-	stats  Stats
+	queue  [ranks]list
+	wheel  wheel
+	resting[V]
+	ids   uint64
+	stats Stats
 }
 
 // rank is how easily a connection is given up; the first ones go first.
@@ -90,11 +92,9 @@ func New[V any](cfg Config, ended func(*Conn[V], End)) *Table[V] {
 	if ended == nil {
 		ended = func(*Conn[V], End) {}
 	}
-	t := &Table[V]{cfg: cfg, limit: cfg.Timeouts.withDefaults(), ended: ended, conns: map[key]*Conn[V]{}}
-	t.ids = cfg.FirstID
-	for r := range t.queue {
-		t.queue[r].of = func(c *Conn[V]) *links[V] { return &c.rank }
-	}
+	t := &Table[V]{cfg: cfg, limit: cfg.Timeouts.withDefaults(), ended: ended, ids: cfg.FirstID}
+	t.index = newIndex(&t.heads)
+	t.wheel.heads = &t.heads
 	return t
 }
 
@@ -117,7 +117,7 @@ func (t *Table[V]) SetBounds(connections, halfOpen int) {
 func (t *Table[V]) Suspect(f func(*Conn[V], Direction) bool) { t.astray = f }
 
 // Len returns the number of entries.
-func (t *Table[V]) Len() int { return len(t.conns) }
+func (t *Table[V]) Len() int { return t.index.len }
 
 // HalfOpen returns the number of entries without a completed handshake, and of
 // those that began unseen and were heard from one end only.
@@ -129,8 +129,8 @@ func (t *Table[V]) Stats() Stats { return t.stats }
 // All calls f with every entry until it returns false. f must not call the table.
 func (t *Table[V]) All(f func(*Conn[V]) bool) {
 	for r := range t.queue {
-		for c := t.queue[r].first; c != nil; c = c.rank.next {
-			if !f(c) {
+		for p := t.queue[r].first; p != 0; p = t.heads.at(p).links[inRank].next {
+			if !f(t.At(p)) {
 				return
 			}
 		}
@@ -142,7 +142,7 @@ func (t *Table[V]) All(f func(*Conn[V]) bool) {
 func (t *Table[V]) Find(p *packet.Parsed, now int64) (*Conn[V], Direction) {
 	var k key
 	sender := k.take(p)
-	c := t.conns[k]
+	c := t.find(&k)
 	if c == nil || c.deadline <= now {
 		return nil, 0
 	}
@@ -179,28 +179,29 @@ func (t *Table[V]) Abort(c *Conn[V], now int64) {
 	t.setState(c, Close)
 	t.rerank(c)
 	c.deadline = now + int64(t.limit[Close])
-	t.wheel.remove(c)
-	t.wheel.file(c, c.deadline)
+	t.refile(c, c.deadline)
 }
 
 // Walk calls f with the entries at the next n places from the given one on, and
 // returns the place to go on from, or -1 at the end. It begins at 0, and may be
 // left at any time: an entry stays at its place for as long as it lives, so that
 // a walk in pieces, with packets in between, meets all that were there from its
-// beginning to its end, once. f must not call the table.
-func (t *Table[V]) Walk(place, n int, f func(*Conn[V])) (next int) {
-	if place < 0 {
+// beginning to its end, once. f must not call the table. What it is given is to be
+// read, and may be a copy that is valid during the call: the entry itself is At its
+// Place.
+func (t *Table[V]) Walk(at, n int, f func(*Conn[V])) (next int) {
+	if at < 0 {
 		return -1
 	}
-	for ; n > 0 && place < len(t.slabs)*slab; n, place = n-1, place+1 {
-		if c := &t.slabs[place/slab][place%slab]; c.ID != 0 {
-			f(c)
+	for ; n > 0 && at < int(t.heads.used); n, at = n-1, at+1 {
+		if t.heads.at(place(at)).id != 0 {
+			f(t.look(place(at)))
 		}
 	}
-	if place >= len(t.slabs)*slab {
+	if at >= int(t.heads.used) {
 		return -1
 	}
-	return place
+	return at
 }
 
 // Between returns the entry of the connection between two ends, in either order;
@@ -210,28 +211,28 @@ func (t *Table[V]) Between(a, b netip.AddrPort) *Conn[V] {
 		return nil
 	}
 	k, _ := keyOf(a, b)
-	return t.conns[k]
+	return t.find(&k)
 }
 
 // Close ends every entry with EndShutdown. The table is as a new one then, but
 // for its numbers: its time may begin anew, and earlier.
 func (t *Table[V]) Close() {
 	for r := range t.queue {
-		for c := t.queue[r].first; c != nil; c = t.queue[r].first {
-			t.end(c, EndShutdown)
+		for p := t.queue[r].first; p != 0; p = t.queue[r].first {
+			t.end(t.At(p), EndShutdown)
 		}
 	}
 	t.wheel.runs = false
 }
 
-// slab is how many entries are allocated at once.
-const slab = 256
+// connSlab is how many Conns are allocated at once.
+const connSlab = 256
 
 // take returns an empty entry, evicting another if the table is full; nil when
 // none can be had.
 func (t *Table[V]) take(now int64) *Conn[V] {
 	for round := range 2 { // a table above lowered bounds shrinks with every new entry
-		if t.queue[rankHalfOpen].len < t.cfg.HalfOpen && len(t.conns) < t.cfg.Connections {
+		if t.queue[rankHalfOpen].len < t.cfg.HalfOpen && t.index.len < t.cfg.Connections {
 			break
 		}
 		if round == 0 {
@@ -241,20 +242,47 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 			return nil
 		}
 	}
+	c := t.conn(t.heads.take())
+	c.ID, c.head.id, c.head.slot = t.ids, t.ids, unfiled
+	c.lossy, c.recorded = t.cfg.Lossy || t.cfg.Recorded, t.cfg.Recorded
+	c.Start = now
+	t.ids += t.cfg.StepID
+	return c
+}
+
+// conn returns an empty Conn for the head at p.
+func (t *Table[V]) conn(p place) *Conn[V] {
 	if len(t.free) == 0 {
-		conns := make([]Conn[V], slab)
-		t.slabs = append(t.slabs, conns)
+		conns := make([]Conn[V], connSlab)
 		for i := range conns {
+			conns[i].ref = uint32(len(t.slabs)*connSlab + i)
 			t.free = append(t.free, &conns[i])
 		}
+		t.slabs = append(t.slabs, conns)
 	}
 	n := len(t.free) - 1
 	c := t.free[n]
 	t.free = t.free[:n]
-	c.ID, c.slot, c.lossy, c.recorded = t.ids, unfiled, t.cfg.Lossy || t.cfg.Recorded, t.cfg.Recorded
-	c.Start = now
-	t.ids += t.cfg.StepID
+	c.place, c.head = p, t.heads.at(p)
+	c.head.ref = c.ref
 	return c
+}
+
+// release makes a Conn's memory free.
+func (t *Table[V]) release(c *Conn[V]) {
+	if t.last == c {
+		t.last = nil
+	}
+	*c = Conn[V]{ref: c.ref}
+	t.free = append(t.free, c)
+}
+
+// find returns the entry with a key, nil for none.
+func (t *Table[V]) find(k *key) *Conn[V] {
+	if p := t.index.find(k); p != 0 {
+		return t.At(p)
+	}
+	return nil
 }
 
 // boundHit counts which bound a new entry has found reached.
@@ -278,44 +306,44 @@ const idle = int64(10 * time.Second)
 // is full of the former.
 func (t *Table[V]) evict(now int64) bool {
 	half, over := &t.queue[rankHalfOpen], &t.queue[rankOver]
-	if c := half.first; c != nil && (half.len > over.len || half.len >= t.cfg.HalfOpen) {
+	if p := half.first; p != 0 && (half.len > over.len || half.len >= t.cfg.HalfOpen) {
 		t.stats.EvictedHalfOpen++
-		t.end(c, EndEvicted)
+		t.end(t.At(p), EndEvicted)
 		return true
 	}
-	c := over.first
-	if c == nil {
-		c = t.silent(now)
+	p := over.first
+	if p == 0 {
+		p = t.silent(now)
 	}
-	if c == nil {
+	if p == 0 {
 		return false
 	}
 	t.stats.Evicted++
-	t.end(c, EndEvicted)
+	t.end(t.At(p), EndEvicted)
 	return true
 }
 
 // silent returns an established connection that may be given up. Those it finds
 // in use are looked at again only after all others.
-func (t *Table[V]) silent(now int64) *Conn[V] {
+func (t *Table[V]) silent(now int64) place {
 	q := &t.queue[rankEstablished]
 	for range min(secondChances, q.len) {
-		c := q.first
-		if now-c.Last > idle {
-			return c
+		p := q.first
+		if now-t.latest(p) > idle {
+			return p
 		}
-		q.remove(c)
-		q.push(c)
+		q.remove(&t.heads, p)
+		q.push(&t.heads, p)
 	}
-	return nil
+	return 0
 }
 
 // admit files an entry that now has its key, numbers and state.
 func (t *Table[V]) admit(c *Conn[V], now int64) {
-	c.ranked = c.rankNow()
-	t.queue[c.ranked].push(c)
+	c.head.rank = c.rankNow()
+	t.queue[c.head.rank].push(&t.heads, c.place)
 	t.touch(c, now)
-	t.wheel.file(c, c.deadline)
+	t.wheel.file(c.place, c.deadline)
 }
 
 func (c *Conn[V]) rankNow() rank {
@@ -330,10 +358,10 @@ func (c *Conn[V]) rankNow() rank {
 
 // rerank moves an entry to the queue that it belongs in by now.
 func (t *Table[V]) rerank(c *Conn[V]) {
-	if r := c.rankNow(); r != c.ranked {
-		t.queue[c.ranked].remove(c)
-		c.ranked = r
-		t.queue[r].push(c)
+	if r := c.rankNow(); r != c.head.rank {
+		t.queue[c.head.rank].remove(&t.heads, c.place)
+		c.head.rank = r
+		t.queue[r].push(&t.heads, c.place)
 	}
 }
 
@@ -345,14 +373,19 @@ func (t *Table[V]) setState(c *Conn[V], s State) {
 	}
 	shorter := t.limit[s] < t.limit[c.state]
 	c.state = s
-	if c.slot == unfiled {
+	if c.head.slot == unfiled {
 		return // admit will see to it
 	}
 	t.rerank(c)
 	if shorter {
-		t.wheel.remove(c)
-		t.wheel.file(c, t.wheel.now+int64(t.limit[s]))
+		t.refile(c, t.wheel.now+int64(t.limit[s]))
 	}
+}
+
+// refile has the wheel look at an entry when it is due, sooner than it would.
+func (t *Table[V]) refile(c *Conn[V], due int64) {
+	t.wheel.remove(c.place)
+	t.wheel.file(c.place, due)
 }
 
 // touch notes that a packet came. The wheel is not told: it looks when the
@@ -378,8 +411,7 @@ func (t *Table[V]) Keep(c *Conn[V], kept bool) {
 	t.rerank(c)
 	t.touch(c, t.wheel.now)
 	if !kept {
-		t.wheel.remove(c)
-		t.wheel.file(c, c.deadline)
+		t.refile(c, c.deadline)
 	}
 }
 
@@ -389,14 +421,11 @@ func (t *Table[V]) end(c *Conn[V], why End) {
 		t.stats.Expired++
 	}
 	t.ended(c, why)
-	delete(t.conns, c.key)
-	t.queue[c.ranked].remove(c)
-	t.wheel.remove(c)
-	if t.last == c {
-		t.last = nil
-	}
-	*c = Conn[V]{slot: unfiled}
-	t.free = append(t.free, c)
+	t.index.remove(c.place)
+	t.queue[c.head.rank].remove(&t.heads, c.place)
+	t.wheel.remove(c.place)
+	t.heads.give(c.place)
+	t.release(c)
 }
 
 // Expire ends entries that have been silent for too long, at most a few
@@ -404,13 +433,9 @@ func (t *Table[V]) end(c *Conn[V], why End) {
 func (t *Table[V]) Expire(now int64) int {
 	t.wheel.start(now)
 	n := 0
-	t.wheel.turn(now, func(c *Conn[V]) bool {
-		if c.deadline > now {
-			return false
-		}
+	t.wheel.turn(now, t.due, func(p place) {
 		n++
-		t.end(c, EndExpired)
-		return true
+		t.end(t.At(p), EndExpired)
 	})
 	return n
 }

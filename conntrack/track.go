@@ -12,8 +12,8 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	var k key
 	sender := k.take(p)
 	c := t.last
-	if c == nil || !c.key.same(&k) {
-		c = t.conns[k]
+	if c == nil || !c.head.key.same(&k) {
+		c = t.find(&k)
 	}
 	if c != nil && c.deadline <= now {
 		t.end(c, EndExpired)
@@ -86,7 +86,7 @@ func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Trac
 		t.stats.Full++
 		return Tracked[V]{Outcome: Full}
 	}
-	c.key, c.original = k, sender
+	c.head.key, c.original = k, sender
 	r := Tracked[V]{Conn: c, Outcome: Opened}
 	if p.Flags&synBits == packet.SYN {
 		c.begin(p)
@@ -97,7 +97,7 @@ func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Trac
 		c.join(r.Dir, p)
 	}
 	c.Packets[r.Dir], c.Bytes[r.Dir] = 1, uint64(p.Size())
-	t.conns[k] = c
+	t.index.add(c.place)
 	t.last = c
 	t.stats.Created++
 	t.admit(c, now)

@@ -2,43 +2,50 @@ package conntrack
 
 import "time"
 
-// links are an entry's neighbours in a list.
-type links[V any] struct {
-	prev, next *Conn[V]
+// links are an entry's neighbours in a list, 0 for none.
+type links struct {
+	prev, next place
 }
 
-// list is a list threaded through entries. The zero list lacks of.
-type list[V any] struct {
-	first, last *Conn[V]
+// inRank and inWheel are which of a head's links a list is threaded through.
+const (
+	inRank = iota
+	inWheel
+)
+
+// list is a list threaded through heads. The zero list is empty, through those of
+// the rank.
+type list struct {
+	first, last place
 	len         int
-	of          func(*Conn[V]) *links[V] // which of an entry's links
+	by          uint8
 }
 
-func (l *list[V]) push(c *Conn[V]) {
-	k := l.of(c)
-	k.prev, k.next = l.last, nil
-	if l.last != nil {
-		l.of(l.last).next = c
+func (l *list) push(s *heads, p place) {
+	k := &s.at(p).links[l.by]
+	k.prev, k.next = l.last, 0
+	if l.last != 0 {
+		s.at(l.last).links[l.by].next = p
 	} else {
-		l.first = c
+		l.first = p
 	}
-	l.last = c
+	l.last = p
 	l.len++
 }
 
-func (l *list[V]) remove(c *Conn[V]) {
-	k := l.of(c)
-	if k.prev != nil {
-		l.of(k.prev).next = k.next
+func (l *list) remove(s *heads, p place) {
+	k := &s.at(p).links[l.by]
+	if k.prev != 0 {
+		s.at(k.prev).links[l.by].next = k.next
 	} else {
 		l.first = k.next
 	}
-	if k.next != nil {
-		l.of(k.next).prev = k.prev
+	if k.next != 0 {
+		s.at(k.next).links[l.by].prev = k.prev
 	} else {
 		l.last = k.prev
 	}
-	*k = links[V]{}
+	*k = links{}
 	l.len--
 }
 
@@ -54,15 +61,16 @@ const (
 // wheel is a timer wheel with slots of a second. An entry is filed for the
 // time it would be due if nothing came any more; when that time comes and
 // something did, it is filed again. So a packet costs the wheel nothing. The
-// zero wheel starts with the first start.
-type wheel[V any] struct {
-	slots [slots]list[V]
+// wheel starts with the first start.
+type wheel struct {
+	heads *heads
+	slots [slots]list
 	tick  int64 // the latest slot that was emptied, in slot widths since the epoch
 	now   int64
 	runs  bool
 }
 
-func (w *wheel[V]) start(now int64) {
+func (w *wheel) start(now int64) {
 	w.now = now
 	if w.runs {
 		return
@@ -70,49 +78,52 @@ func (w *wheel[V]) start(now int64) {
 	w.runs = true
 	w.tick = now / slotWidth
 	for i := range w.slots {
-		w.slots[i].of = func(c *Conn[V]) *links[V] { return &c.wheel }
+		w.slots[i].by = inWheel
 	}
 }
 
 // file puts an entry where it is looked at when due, or before.
-func (w *wheel[V]) file(c *Conn[V], due int64) {
+func (w *wheel) file(p place, due int64) {
 	at := max(due/slotWidth+1, w.tick+1)
 	at = min(at, w.tick+slots-1)
-	c.slot = int32(at % slots)
-	w.slots[c.slot].push(c)
+	slot := int16(at % slots)
+	w.heads.at(p).slot = slot
+	w.slots[slot].push(w.heads, p)
 }
 
-func (w *wheel[V]) remove(c *Conn[V]) {
-	if c.slot == unfiled {
+func (w *wheel) remove(p place) {
+	h := w.heads.at(p)
+	if h.slot == unfiled {
 		return
 	}
-	w.slots[c.slot].remove(c)
-	c.slot = unfiled
+	w.slots[h.slot].remove(w.heads, p)
+	h.slot = unfiled
 }
 
-// turn empties the slots up to now. end ends an entry that is due and reports
-// whether it did. What is left when the turn has looked at enough is left for
-// the next.
-func (w *wheel[V]) turn(now int64, end func(*Conn[V]) bool) {
+// turn empties the slots up to now. due tells when an entry is, and end ends it. What
+// is left when the turn has looked at enough is left for the next.
+func (w *wheel) turn(now int64, due func(place) int64, end func(place)) {
 	target := now / slotWidth
 	w.tick = max(w.tick, target-slots) // once around is enough
 	for seen := 0; w.tick < target; w.tick++ {
 		l := &w.slots[(w.tick+1)%slots]
-		for c := l.first; c != nil; c = l.first {
+		for p := l.first; p != 0; p = l.first {
 			if seen++; seen > turnMost {
 				return
 			}
-			if !end(c) {
-				w.remove(c)
-				w.again(c)
+			if when := due(p); when > now {
+				w.remove(p)
+				w.again(p, when)
+			} else {
+				end(p)
 			}
 		}
 	}
 }
 
 // again files an entry whose slot is being emptied, into any other slot.
-func (w *wheel[V]) again(c *Conn[V]) {
+func (w *wheel) again(p place, due int64) {
 	w.tick++
-	w.file(c, c.deadline)
+	w.file(p, due)
 	w.tick--
 }

@@ -1,0 +1,165 @@
+package conntrack
+
+import (
+	"hash/maphash"
+	"math/bits"
+
+	"tlsgate/conntrack/seqnum"
+)
+
+// place is where a connection's head stands, for as long as it is in the table. No
+// head stands at 0.
+type place = uint32
+
+// head is what the table keeps of every connection: what it is found by, and its
+// neighbours. There is no pointer in it, so that the garbage collector need not walk
+// a million of them. What else there is stands in a Conn, or, while the connection
+// rests, in the second half.
+type head struct {
+	key   key
+	id    uint64   // 0: the place is free
+	links [2]links // by which
+	chain place    // the next one in a bucket of the index, or free
+	ref   uint32   // the Conn's place, or the caller's handle while it rests
+	slot  int16    // of the wheel
+	rank  rank
+	flags restFlags
+
+	// While it rests, as in Conn:
+	state       State
+	sideFlags   [2]sideFlags
+	windows     [2]uint16
+	sides       [2]restedSide
+	packets     [2]uint32
+	bytes       [2]uint32 // the lower half
+	more        [2]uint16 // and half of the upper one
+	start, last int64
+}
+
+// restedSide are a side's numbers.
+type restedSide struct {
+	iss, acked, end, maxEnd seqnum.Value
+}
+
+const slab = 1024 // heads are allocated at once: whole pages of memory
+
+// heads are the places of a table. The zero heads are none.
+type heads struct {
+	slabs [][]head // they stay where they are
+	free  place
+	used  place // the places before it have served
+}
+
+func (s *heads) at(p place) *head { return &s.slabs[p/slab][p%slab] }
+
+// take returns a free place.
+func (s *heads) take() place {
+	if p := s.free; p != 0 {
+		h := s.at(p)
+		s.free, h.chain = h.chain, 0
+		return p
+	}
+	s.used = max(s.used, 1)
+	for int(s.used/slab) >= len(s.slabs) {
+		s.slabs = append(s.slabs, make([]head, slab))
+	}
+	s.used++
+	return s.used - 1
+}
+
+// give makes a place free.
+func (s *heads) give(p place) {
+	h := s.at(p)
+	*h = head{chain: s.free, slot: unfiled}
+	s.free = p
+}
+
+// index finds the head with a key, by a hash that nobody outside can foretell. It
+// grows by a bucket at a time (linear hashing), so that no packet waits for more. The
+// zero index lacks hash.
+type index struct {
+	heads   *heads
+	hash    func(key) uint32
+	buckets [][]place // in pieces of slab
+	size    uint32    // buckets
+	len     int
+}
+
+// The index has four buckets for three entries.
+const perBucket, buckets = 3, 4
+
+func newIndex(h *heads) index {
+	seed := maphash.MakeSeed()
+	return index{heads: h, hash: func(k key) uint32 { return uint32(maphash.Comparable(seed, k)) }}
+}
+
+// bucket is where a hash belongs: of the buckets that the next power of two would
+// have, those that are not there yet are still one with their lower halves.
+func (x *index) bucket(hash uint32) *place {
+	mask := uint32(1)<<bits.Len32(x.size-1) - 1
+	b := hash & mask
+	if b >= x.size {
+		b = hash & (mask >> 1)
+	}
+	return &x.buckets[b/slab][b%slab]
+}
+
+// find returns the place of a key, 0 for none.
+func (x *index) find(k *key) place {
+	if x.len == 0 {
+		return 0
+	}
+	for p := *x.bucket(x.hash(*k)); p != 0; {
+		h := x.heads.at(p)
+		if h.key.same(k) {
+			return p
+		}
+		p = h.chain
+	}
+	return 0
+}
+
+// add files a head that has its key.
+func (x *index) add(p place) {
+	x.len++
+	for uint64(x.len)*buckets > uint64(x.size)*perBucket {
+		x.grow()
+	}
+	x.push(p)
+}
+
+func (x *index) push(p place) {
+	h := x.heads.at(p)
+	b := x.bucket(x.hash(h.key))
+	h.chain, *b = *b, p
+}
+
+// grow adds a bucket, and shares out the one that stood for it.
+func (x *index) grow() {
+	if int(x.size/slab) >= len(x.buckets) {
+		x.buckets = append(x.buckets, make([]place, slab))
+	}
+	x.size++
+	if x.size == 1 {
+		return
+	}
+	split := x.size - 1 - 1<<(bits.Len32(x.size-1)-1)
+	b := &x.buckets[split/slab][split%slab]
+	p := *b
+	for *b = 0; p != 0; {
+		next := x.heads.at(p).chain
+		x.push(p)
+		p = next
+	}
+}
+
+// remove takes a head out.
+func (x *index) remove(p place) {
+	h := x.heads.at(p)
+	at := x.bucket(x.hash(h.key))
+	for *at != p {
+		at = &x.heads.at(*at).chain
+	}
+	*at, h.chain = h.chain, 0
+	x.len--
+}

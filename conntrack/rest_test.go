@@ -1,0 +1,344 @@
+package conntrack
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"tlsgate/conntrack/packet"
+)
+
+func TestHeadSize(t *testing.T) {
+	if got := unsafe.Sizeof(head{}); got > 152 {
+		t.Errorf("a head has %d bytes, want 152 at most", got)
+	}
+	if got := slab * unsafe.Sizeof(head{}) % 8192; got != 0 {
+		t.Errorf("a slab of heads takes %d bytes of its last page", got)
+	}
+}
+
+// drawer has values rest: a handle is the place of one.
+type drawer struct {
+	values []int
+	free   []uint32
+	out    int
+}
+
+func (w *drawer) resting() Resting[int] {
+	return Resting[int]{
+		Pack: func(c *Conn[int]) (uint32, bool) {
+			if c.Value < 0 {
+				return 0, false
+			}
+			if len(w.free) == 0 {
+				w.free, w.values = append(w.free, uint32(len(w.values))), append(w.values, 0)
+			}
+			n := w.free[len(w.free)-1]
+			w.free = w.free[:len(w.free)-1]
+			w.values[n] = c.Value
+			w.out++
+			return n, true
+		},
+		Unpack: func(c *Conn[int], n uint32, copied bool) {
+			c.Value = w.values[n]
+			if !copied {
+				w.values[n] = -1 << 40
+				w.free = append(w.free, n)
+				w.out--
+			}
+		},
+	}
+}
+
+// facts are all that is known of an entry, wherever it stands.
+func (c *Conn[V]) facts() string {
+	sides := c.sides
+	if c.loose { // nobody asks for these any more
+		for d := range sides {
+			sides[d].floor, sides[d].maxWin = 0, 0
+		}
+	}
+	return fmt.Sprint(c.ID, c.Value, c.Start, c.Last, c.Packets, c.Bytes, c.head.key, c.Midstream, c.Guessed, c.original, c.state,
+		c.loose, c.lossy, c.recorded, c.rivals, c.kept, sides, c.second, c.deadline, c.head.rank, c.head.slot)
+}
+
+// twins are two tables that are told the same. In one entries rest whenever they can.
+type twins struct {
+	tabs  [2]*Table[int]
+	ended [2][]string
+	w     drawer
+}
+
+func newTwins(cfg Config) *twins {
+	x := &twins{}
+	for i := range x.tabs {
+		x.tabs[i] = New(cfg, func(c *Conn[int], why End) { x.ended[i] = append(x.ended[i], c.facts()+why.String()) })
+	}
+	x.tabs[1].Rests(x.w.resting())
+	return x
+}
+
+// both does something with either table, and returns what came of it if that was
+// the same.
+func (x *twins) both(do func(*Table[int]) string) error {
+	plain, resting := do(x.tabs[0]), do(x.tabs[1])
+	if plain != resting {
+		return fmt.Errorf("got  %s\nwant %s", resting, plain)
+	}
+	if !slices.Equal(x.ended[0], x.ended[1]) {
+		return fmt.Errorf("ended %q, want %q", x.ended[1], x.ended[0])
+	}
+	x.ended[0], x.ended[1] = x.ended[0][:0], x.ended[1][:0]
+	return x.tabs[1].check()
+}
+
+// track tracks a packet with both, and lets its connection rest if told to.
+func (x *twins) track(p *packet.Parsed, now int64, rest, loosen bool) (rested bool, err error) {
+	err = x.both(func(t *Table[int]) string {
+		r := t.Track(p, now)
+		what := fmt.Sprint(r.Dir, r.Outcome, r.Why)
+		if c := r.Conn; c != nil {
+			switch r.Outcome {
+			case Opened, Reopened, Midstream:
+				c.Value = int(c.ID)
+			}
+			if loosen {
+				c.Loosen()
+			}
+			what += c.facts()
+		}
+		if r.Conn != nil && rest && t.Rest(r.Conn) {
+			rested = true
+		}
+		return what
+	})
+	return rested, err
+}
+
+// same compares all that is in both tables, by walking them.
+func (x *twins) same(all bool) error {
+	return x.both(func(t *Table[int]) (s string) {
+		var list []string
+		t.Walk(0, 1<<30, func(c *Conn[int]) { list = append(list, c.facts()) })
+		slices.Sort(list)
+		if all {
+			t.All(func(c *Conn[int]) bool { list = append(list, c.facts()); return true })
+		}
+		return fmt.Sprint(list, t.Len(), t.HalfOpen(), t.Stats())
+	})
+}
+
+// FuzzRest: whether connections rest in between makes no difference to anything.
+func FuzzRest(f *testing.F) {
+	f.Add([]byte("\x00\x02\x00\x00\x00\x00\x00\x00\x01\x12\x00\x00\x00\x01\x00\x00\x00\x10\x00\x01\x00\x01\x00\x80\x00\x10\x00\x01\x00\x01\x00\xa0"))
+	f.Fuzz(func(t *testing.T, b []byte) { playTwins(t, b) })
+}
+
+func playTwins(t testing.TB, b []byte) (rested int) {
+	x := newTwins(Config{Connections: 5, HalfOpen: 3})
+	now := epoch
+	for b = b[:min(len(b), 1600)]; len(b) >= 8; b = b[8:] {
+		p, wait := segmentOf(b)
+		now += wait
+		did, err := x.track(&p, now, b[7]&0x80 != 0, b[7]&0x20 != 0)
+		if err == nil && b[7]&0x40 != 0 {
+			err = x.both(func(t *Table[int]) string { t.Settle(now); return fmt.Sprint(t.Expire(now)) })
+		}
+		if err == nil {
+			err = x.same(b[7]&0xc0 == 0xc0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if did {
+			rested++
+		}
+	}
+	x.tabs[0].Close()
+	x.tabs[1].Close()
+	if err := x.same(true); err != nil {
+		t.Fatal(err)
+	}
+	if x.w.out != 0 {
+		t.Fatalf("%d values still rest", x.w.out)
+	}
+	return rested
+}
+
+// TestRest plays connections that are random, but mostly come about: a script, with
+// random segments in between.
+func TestRest(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	script := [][6]byte{{0, 2, 0, 0, 0, 0}, {1, 0x12, 0, 0, 0, 1}, {0, 0x10, 0, 1, 0, 1}, {0, 0x18, 0, 1, 0, 1}, {1, 0x18, 0, 1, 0, 1},
+		{0, 0x11, 0, 1, 0, 1}, {1, 0x11, 0, 1, 0, 2}, {0, 0x10, 0, 2, 0, 2}}
+	rested := 0
+	for range 600 {
+		var b []byte
+		var at [8]int
+		for range 120 {
+			one := make([]byte, 8)
+			for i := range one {
+				one[i] = byte(r.Uint32())
+			}
+			if host := r.IntN(8); r.IntN(6) != 0 {
+				copy(one, script[at[host]][:])
+				one[0] |= byte(host) << 1
+				one[6] &= 0x0f
+				at[host] = (at[host] + 1) % len(script)
+				if r.IntN(4) != 0 {
+					one[7] &^= 0x20
+				}
+			}
+			b = append(b, one...)
+		}
+		rested += playTwins(t, b)
+	}
+	if rested < 3000 {
+		t.Errorf("only %d rested", rested)
+	}
+}
+
+// TestSettle: who is silent rests, who is not does not, nor what has no room, and
+// memory serves again.
+func TestSettle(t *testing.T) {
+	var w drawer
+	tab := New[int](Config{}, nil)
+	tab.Rests(w.resting())
+	now := epoch
+	const n = 3000
+	for i := range n {
+		for _, p := range handshakeOf(i) {
+			tab.Track(&p, now).Conn.Value = i
+		}
+	}
+	half := seg(host(n), server, packet.SYN, 0, 0, 0)
+	tab.Track(&half, now).Conn.Value = n
+	settle := func() {
+		for range 200 {
+			tab.Settle(now)
+		}
+		if err := tab.check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if settle(); tab.AtRest() != 0 {
+		t.Fatalf("%d rest at once", tab.AtRest())
+	}
+	now += idle + 1
+	busy := seg(host(7), server, packet.ACK, 1, 1, 0)
+	tab.Track(&busy, now)
+	stays := seg(host(8), server, packet.ACK, 1, 1, 0)
+	tab.Track(&stays, now-idle/2).Conn.Value = -1
+	if settle(); tab.AtRest() != n-2 || len(tab.slabs)*connSlab-len(tab.free) != 3 {
+		t.Errorf("%d of %d rest, %d Conns are in use", tab.AtRest(), n, len(tab.slabs)*connSlab-len(tab.free))
+	}
+	slabs := len(tab.slabs)
+	for i := n + 1; i < 2*n; i++ {
+		for _, p := range handshakeOf(i) {
+			tab.Track(&p, now).Conn.Value = i
+		}
+	}
+	if len(tab.slabs) != slabs {
+		t.Errorf("%d slabs of Conns, want the %d there were", len(tab.slabs), slabs)
+	}
+	c := tab.Between(host(5), server)
+	if c.Value != 5 || c.Packets != [2]uint64{2, 1} || tab.AtRest() != n-3 {
+		t.Errorf("%+v; %d rest", c, tab.AtRest())
+	}
+}
+
+// TestRestWalk is TestWalk with connections that rest and wake in between.
+func TestRestWalk(t *testing.T) {
+	var w drawer
+	f := newFarm(t, Config{Connections: 3000})
+	f.tab.Rests(w.resting())
+	r := rand.New(rand.NewPCG(7, 8))
+	n := 0
+	for ; n < 1500; n++ {
+		f.open(n + 1)
+	}
+	for range 5 {
+		stays, met := map[uint64]bool{}, map[uint64]int{}
+		f.tab.Walk(0, 1<<30, func(c *Conn[int]) { stays[c.ID] = true })
+		rest := f.tab.AtRest()
+		f.tab.Walk(0, 1<<30, func(c *Conn[int]) {})
+		if f.tab.AtRest() != rest {
+			t.Fatal("a walk has woken somebody")
+		}
+		for at := 0; at >= 0; {
+			var places []uint32
+			at = f.tab.Walk(at, 1+r.IntN(100), func(c *Conn[int]) {
+				met[c.ID]++
+				if f.ids[c.ID] != c.Value {
+					t.Fatalf("ID %d has value %d", c.ID, c.Value)
+				}
+				places = append(places, c.Place())
+			})
+			for _, p := range places {
+				if r.IntN(3) == 0 {
+					f.tab.Rest(f.tab.At(p))
+				}
+			}
+			for range r.IntN(10) {
+				n++
+				f.now += second / 10
+				f.open(n + 1)
+				f.ack(1 + r.IntN(n))
+			}
+		}
+		lives := map[uint64]bool{}
+		f.tab.Walk(0, 1<<30, func(c *Conn[int]) { lives[c.ID] = true })
+		for id := range stays {
+			if lives[id] && met[id] != 1 {
+				t.Fatalf("ID %d was there all the time and met %d times", id, met[id])
+			}
+		}
+		if f.tab.AtRest() < 100 {
+			t.Errorf("only %d rest", f.tab.AtRest())
+		}
+	}
+}
+
+// TestIndex: the index agrees with a map, whatever the hashes are.
+func TestIndex(t *testing.T) {
+	for name, hash := range map[string]func(key) uint32{
+		"keyed": nil, "one for all": func(key) uint32 { return 7 }, "few": func(k key) uint32 { return k.ports % 5 << 30 },
+		"in order": func(k key) uint32 { return k.ports },
+	} {
+		var s heads
+		x := newIndex(&s)
+		most := uint32(5000)
+		if hash != nil {
+			x.hash, most = hash, 300
+		}
+		r := rand.New(rand.NewPCG(1, 2))
+		want := map[key]place{}
+		for i := range 40000 {
+			k := key{ports: r.Uint32N(most), family: 4}
+			if p, ok := want[k]; ok && r.IntN(2) == 0 {
+				x.remove(p)
+				s.give(p)
+				delete(want, k)
+			} else if !ok {
+				p := s.take()
+				s.at(p).key = k
+				x.add(p)
+				want[k] = p
+			}
+			if k.ports = r.Uint32N(most); x.find(&k) != want[k] || x.len != len(want) {
+				t.Fatalf("%s, step %d: %d is at %d, want %d", name, i, k.ports, x.find(&k), want[k])
+			}
+		}
+		for k, p := range want {
+			if x.find(&k) != p {
+				t.Fatalf("%s: %d is at %d, want %d", name, k.ports, x.find(&k), p)
+			}
+		}
+	}
+	one, two := newIndex(new(heads)), newIndex(new(heads))
+	if k := (key{ports: 1}); one.hash(k) == two.hash(k) && one.hash(key{ports: 2}) == two.hash(key{ports: 2}) {
+		t.Error("two tables have the same hashes")
+	}
+}
