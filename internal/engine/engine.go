@@ -61,6 +61,8 @@ type Engine struct {
 	buffers  tlswire.Buffers
 	certs    certs.Cache
 	sayings  map[saying]*saying
+	rested   rested
+	leaving  *conntrack.Conn[flow] // was left to the kernel, and rests when another has a packet
 	stories  stories
 	rep      Report
 	alerts   [4]AlertSeen
@@ -91,6 +93,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	e.forgotten.limit = cfg.Limits.Connections
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
+		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack})
 	}
 	return e
 }
@@ -170,6 +173,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
+	}
+	if e.leaving != nil && e.leaving != c {
+		e.rest()
 	}
 	x := &e.stories
 	x.conn, x.dir, x.invalid, x.noticed, x.at = c, t.Dir, t.Why, 0, nil
@@ -329,7 +335,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 
 // earlier fills the value of a connection that an earlier run has decided.
 func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
-	c.Value = flow{phase: p, complete: true, told: true, rec: c.Value.rec, adoption: e.adoption}
+	c.Value = flow{lasting: lasting{phase: p, complete: true, told: true, adoption: e.adoption}, rec: c.Value.rec}
 	c.Value.sum.decision = tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: tlsrules.ReasonMidstream}
 }
 
@@ -342,5 +348,5 @@ func (e *Engine) attach(c *conntrack.Conn[flow], d conntrack.Direction, p *nfq.P
 	}
 	ins := e.inspection()
 	ins.facts = e.firstFacts(c, in, out)
-	c.Value = flow{ins: ins, phase: reading, rec: c.Value.rec, adoption: e.adoption}
+	c.Value = flow{ins: ins, lasting: lasting{phase: reading, adoption: e.adoption}, rec: c.Value.rec}
 }

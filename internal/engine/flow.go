@@ -24,8 +24,22 @@ const (
 type flow struct {
 	streams [2]reassembly.Stream
 	ins     *inspection
-	sum     summary
-	phase   phase
+	lasting
+
+	firstByte     int64                 // since when its time to decide is running; 0: it is not
+	before, after *conntrack.Conn[flow] // neighbours in the list of those where it is
+
+	via    *via.Conn // listens to what is not TLS; nil until there is something
+	search *search   // for the texts of the policy; nil until something is said
+	rec    *recorded // of a capture
+	alert  *alert    // refused with one
+}
+
+// lasting is what is left of a connection that is decided, and not waited for by
+// anybody: many have the same.
+type lasting struct {
+	sum   summary
+	phase phase
 	// provisional: accepted as what began unseen, or by what the side that was
 	// called said first; a ClientHello is judged as any other all the same.
 	provisional bool
@@ -41,17 +55,9 @@ type flow struct {
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
 
-	gate     gateway // whether it waits for one
-	adoption uint16  // under which it was judged, Engine's
-
-	firstByte     int64                 // since when its time to decide is running; 0: it is not
-	before, after *conntrack.Conn[flow] // neighbours in the list of those where it is
-
-	via     *via.Conn // listens to what is not TLS; nil until there is something
-	search  *search   // for the texts of the policy; nil until something is said
-	rec     *recorded // of a capture
-	alert   *alert    // refused with one
-	devices [2]uint32 // interface towards the sender of each direction
+	gate     gateway   // whether it waits for one
+	adoption uint16    // under which it was judged, Engine's
+	devices  [2]uint32 // interface towards the sender of each direction
 }
 
 // summary is what remains to be told of a connection when it ends.

@@ -38,12 +38,18 @@ type again struct {
 	// The walk goes round: it began at from, and is over when it comes there again.
 	place, from int
 	wrapped     bool
-	piece       [mostRefused]*conntrack.Conn[flow]
+	piece       [mostRefused]met
 	opens       int64 // when the next piece may be
 	// generations of the policies before, the latest ones: what they have accepted,
 	// or an earlier run under them, and left to the kernel may not be in the table.
 	generations [maxFormer]uint32
 	formers     int // all of them there were
+}
+
+// met is a connection that the walk has come to, at its place in the table.
+type met struct {
+	place uint32
+	rests bool
 }
 
 const maxFormer = 64
@@ -155,7 +161,7 @@ func (e *Engine) walk() {
 	}
 	next := e.table.Walk(r.place, size, func(c *conntrack.Conn[flow]) {
 		if f := &c.Value; f.adoption != e.adoption && !(f.phase == reading && over(c)) {
-			r.piece[n] = c
+			r.piece[n] = met{c.Place(), c.Resting()}
 			n++
 		}
 	})
@@ -163,10 +169,12 @@ func (e *Engine) walk() {
 		r.place, r.wrapped = 0, true
 	}
 	r.walks = !(r.wrapped && r.place >= r.from)
-	for i, c := range r.piece[:n] {
-		r.piece[i] = nil
+	for _, m := range r.piece[:n] {
+		c := e.table.At(m.place)
 		e.opening.c = nil
-		e.renew(c, conntrack.Original, nil)
+		if e.renew(c, conntrack.Original, nil); m.rests {
+			e.table.Rest(c)
+		}
 	}
 }
 

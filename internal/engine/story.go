@@ -54,7 +54,8 @@ const (
 // tale is the story of one connection.
 type tale struct {
 	id     uint64                // 0: the place is free
-	conn   *conntrack.Conn[flow] // nil once it has ended
+	conn   *conntrack.Conn[flow] // nil once it has ended, and while it rests
+	rests  uint32                // its place in the table then, or 0
 	ins    *inspection           // what reading took, when that is over; may be nil
 	said   *saying               // the same, for the certificate
 	detail string                // why it is refused, or would be
@@ -187,7 +188,7 @@ func (e *Engine) beginStory(c *conntrack.Conn[flow]) {
 		e.archive(s)
 	}
 	e.forget(s)
-	s.id, s.conn, s.count, s.detail, s.held = c.ID, c, 0, "", nil
+	s.id, s.conn, s.rests, s.count, s.detail, s.held = c.ID, c, 0, 0, "", nil
 }
 
 // archive moves the story of a refused connection out of the way of the next.

@@ -84,6 +84,9 @@ func (e *Engine) tellDrop(c *conntrack.Conn[flow], detail string) {
 // ended is called by the table for each connection that leaves it.
 func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	f := &c.Value
+	if e.leaving == c {
+		e.leaving = nil
+	}
 	lacks := uint64(0)
 	if f.rec != nil {
 		e.last(c)

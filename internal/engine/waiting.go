@@ -77,6 +77,8 @@ func (e *Engine) Tick(now int64) {
 	e.sendAgain()
 	e.refusing.expire(now)
 	e.table.Expire(now)
+	e.rest()
+	e.table.Settle(now)
 	e.cfg.Pins.sweep(now, sweepEvery)
 	e.cfg.Pins.tell(now)
 	e.publish()

@@ -94,6 +94,9 @@ func (e *Engine) why(id uint64, s *Story) bool {
 	if t == nil {
 		return false
 	}
+	if t.rests != 0 {
+		e.table.At(t.rests)
+	}
 	*s = Story{
 		Seen: t.seen, Kept: true, End: t.end, Diagnosis: t.diagnosis, Packet: t.packet, Detail: t.detail, policy: e.policy,
 		ties: ties{pins: e.cfg.Pins, gates: e.cfg.Gates, now: e.now, held: t.held},
@@ -171,7 +174,7 @@ func (e *Engine) Ended(ctx context.Context, place int, a, b netip.AddrPort, ids 
 	err := e.ask(ctx, func() {
 		x := &e.stories
 		look := func(s *tale) {
-			if s.id != 0 && s.conn == nil && (s.seen.Original == a && s.seen.Reply == b || s.seen.Original == b && s.seen.Reply == a) {
+			if s.id != 0 && s.conn == nil && s.rests == 0 && (s.seen.Original == a && s.seen.Reply == b || s.seen.Original == b && s.seen.Reply == a) {
 				ids = append(ids, s.id)
 			}
 		}

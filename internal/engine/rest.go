@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"hash/maphash"
+
+	"tlsgate/conntrack"
+)
+
+// Of a connection that is decided and not waited for by anybody many have the same:
+// it is kept once for all of them, and the table has them rest.
+
+// rested keeps that. There are never more than connections that rest. The zero rested
+// is empty.
+type rested struct {
+	seed   maphash.Seed
+	by     map[uint64]uint32 // the first one with a hash
+	slabs  [][]alike
+	free   []uint32
+	number uint32 // in use, free ones too
+}
+
+// alike is what connections have in common.
+type alike struct {
+	lasting
+	of   int    // so many connections
+	next uint32 // another one with the same hash; 0 is none
+}
+
+const restedSlab = 256
+
+func (r *rested) at(n uint32) *alike { return &r.slabs[n/restedSlab][n%restedSlab] }
+
+func (r *rested) hash(l *lasting) uint64 { return maphash.Comparable(r.seed, *l) }
+
+// put returns the handle of what a connection has left.
+func (r *rested) put(l *lasting) uint32 {
+	if r.by == nil {
+		r.seed, r.by, r.number = maphash.MakeSeed(), map[uint64]uint32{}, 1
+	}
+	h := r.hash(l)
+	first := r.by[h]
+	for n := first; n != 0; n = r.at(n).next {
+		if a := r.at(n); a.lasting == *l {
+			a.of++
+			return n
+		}
+	}
+	n := r.take()
+	*r.at(n) = alike{lasting: *l, of: 1, next: first}
+	r.by[h] = n
+	return n
+}
+
+func (r *rested) take() uint32 {
+	if last := len(r.free) - 1; last >= 0 {
+		n := r.free[last]
+		r.free = r.free[:last]
+		return n
+	}
+	for int(r.number/restedSlab) >= len(r.slabs) {
+		r.slabs = append(r.slabs, make([]alike, restedSlab))
+	}
+	r.number++
+	return r.number - 1
+}
+
+// drop has one connection less have it.
+func (r *rested) drop(n uint32) {
+	a := r.at(n)
+	if a.of--; a.of > 0 {
+		return
+	}
+	h := r.hash(&a.lasting)
+	if first := r.by[h]; first != n {
+		before := r.at(first)
+		for before.next != n {
+			before = r.at(before.next)
+		}
+		before.next = a.next
+	} else if a.next != 0 {
+		r.by[h] = a.next
+	} else {
+		delete(r.by, h)
+	}
+	*a = alike{}
+	r.free = append(r.free, n)
+}
+
+// restful reports whether nothing is left of a connection but what lasts.
+func (f *flow) restful() bool {
+	return f.phase == decided && !f.watched && !f.pinned && !f.gate.has(hasHold) &&
+		f.ins == nil && f.firstByte == 0 && f.before == nil && f.after == nil &&
+		f.via == nil && f.search == nil && f.rec == nil && f.alert == nil &&
+		!f.streams[0].Started() && !f.streams[1].Started() && f.streams[0].Held()+f.streams[1].Held() == 0
+}
+
+// pack puts away what hangs on a connection that is to rest.
+func (e *Engine) pack(c *conntrack.Conn[flow]) (uint32, bool) {
+	f := &c.Value
+	if !f.restful() {
+		return 0, false
+	}
+	if s := e.stories.any(c.ID); s != nil {
+		s.conn, s.rests = nil, c.Place()
+	}
+	return e.rested.put(&f.lasting), true
+}
+
+// unpack fetches it again, or copies it.
+func (e *Engine) unpack(c *conntrack.Conn[flow], n uint32, copied bool) {
+	c.Value.lasting = e.rested.at(n).lasting
+	if copied {
+		return
+	}
+	e.rested.drop(n)
+	if s := e.stories.any(c.ID); s != nil {
+		s.conn, s.rests = c, 0
+	}
+}
+
+// rest has the connection rest that was left to the kernel last: its packets may have
+// come in one batch, the next is its end.
+func (e *Engine) rest() {
+	if c := e.leaving; c != nil {
+		e.leaving = nil
+		e.table.Rest(c)
+	}
+}
