@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+	"unsafe"
+
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// many is many clients that all say the same to one server.
+type many struct {
+	e       *Engine
+	packets [][]byte
+	now     int64
+	tick    int64
+	lost    int
+}
+
+// newMany has clients of an engine for so many connections say what is in a recording.
+func newMany(t testing.TB, p *tlsrules.Policy, connections int, offload bool) *many {
+	cfg := config()
+	cfg.Offload = offload
+	cfg.Limits.Connections, cfg.Limits.Stories = connections, -1
+	x := &many{e: New(cfg, p), packets: script(t, policy(acceptAll), recording(t, "tls13"), strategies["mss"]), now: 1_700_000_000 * second}
+	return x
+}
+
+// send sends a packet of client n, unless the kernel would let it pass by itself.
+func (x *many) send(n int, b []byte) {
+	at, port := 12, 20
+	if b[12] == 203 { // the server's
+		at, port = 16, 22
+	}
+	b[at+2], b[at+3] = byte(n/50000>>8), byte(n/50000)
+	b[port], b[port+1] = byte((1024+n%50000)>>8), byte(1024+n%50000)
+	if x.now += 1000; x.now >= x.tick {
+		x.tick = x.now + int64(100*time.Millisecond)
+		x.e.Tick(x.now)
+	}
+	if x.e.Packet(&nfq.Packet{Payload: b, InDev: inside(b), OutDev: 3 - inside(b), Mark: foreign}, x.now).Verdict == nfq.Drop {
+		x.lost++
+	}
+}
+
+// open plays a connection but for its end.
+func (x *many) open(n int) {
+	for _, b := range x.packets {
+		if packet.Flags(b[33]).Has(packet.FIN) {
+			return
+		}
+		x.send(n, b)
+	}
+}
+
+// end plays the end.
+func (x *many) end(n int) {
+	ends := false
+	for _, b := range x.packets {
+		if ends = ends || packet.Flags(b[33]).Has(packet.FIN); ends {
+			x.send(n, b)
+		}
+	}
+}
+
+func (x *many) ticks(d time.Duration) {
+	for until := x.now + int64(d); x.now < until; {
+		x.now += int64(100 * time.Millisecond)
+		x.e.Tick(x.now)
+	}
+}
+
+func heapInUse() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapInuse)
+}
+
+// each is what one of so many connections costs, all included.
+func (x *many) each(n int, open func()) int {
+	before := heapInUse()
+	open()
+	each := (heapInUse() - before + n/2) / n
+	runtime.KeepAlive(x)
+	return each
+}
+
+// TestMemoryPerConnection: a connection that is left to the kernel, or decided and
+// silent, costs 160 bytes, all included, also once it is over.
+func TestMemoryPerConnection(t *testing.T) {
+	const n, limit = 200_000, 160
+	for name, offload := range map[string]bool{"left to the kernel": true, "decided and silent": false} {
+		x := newMany(t, partner(), 1<<20, offload)
+		each := x.each(n, func() {
+			for i := range n {
+				if x.open(i); i%250 == 0 {
+					x.ticks(11 * time.Second)
+				}
+			}
+			x.ticks(15 * time.Second)
+		})
+		t.Logf("%s: %d bytes each, %d of %d rest", name, each, x.e.table.AtRest(), n)
+		if each > limit || x.e.table.AtRest() < n-1 || x.lost > 0 {
+			t.Errorf("%s: %d bytes each, want %d at most; %d of %d rest, %d packets are lost", name, each, limit, x.e.table.AtRest(), n, x.lost)
+		}
+		x.ticks(30 * time.Second)
+		for i := range n {
+			x.end(i)
+		}
+		x.ticks(30 * time.Second)
+		if got := x.e.table.AtRest(); got < n-1 || x.lost > 0 {
+			t.Errorf("%s: over, %d of %d rest, %d packets are lost", name, got, n, x.lost)
+		}
+		x.ticks(5 * time.Minute)
+		if r := &x.e.rested; x.e.table.Len() != 0 || len(r.by) != 0 || len(r.free) != int(r.number)-1 {
+			t.Errorf("%s: %d connections left, %d of what was alike", name, x.e.table.Len(), len(r.by))
+		}
+	}
+}
+
+// TestMemoryInspected: what a connection costs of which every record is read, while
+// it is silent.
+func TestMemoryInspected(t *testing.T) {
+	const n, limit = 20_000, 2250
+	x := newMany(t, only("handshake", "change_cipher_spec", "application_data", "alert"), 1<<20, true)
+	each := x.each(n, func() {
+		for i := range n {
+			x.open(i)
+		}
+		x.ticks(15 * time.Second)
+	})
+	t.Logf("%d bytes each; conntrack.Conn[flow] %d, inspection %d", each, unsafe.Sizeof(conntrack.Conn[flow]{}), unsafe.Sizeof(inspection{}))
+	if each > limit || x.e.table.AtRest() != 0 || x.lost > 0 {
+		t.Errorf("%d bytes each, want %d at most; %d rest", each, limit, x.e.table.AtRest())
+	}
+}
+
+// TestBusyGateway is the third of the stories that this program is for: 13,000
+// established connections, 94,000 in TIME_WAIT, and 2,000 new ones a second. Nothing is
+// lost, and memory does not grow. TLSGATE_BUSY says for how long by the engine's clock.
+func TestBusyGateway(t *testing.T) {
+	const established, perSecond = 13000, 2000
+	lasts, err := time.ParseDuration(os.Getenv("TLSGATE_BUSY"))
+	if err != nil {
+		lasts = 5 * time.Second
+	}
+	cfg := func() *many {
+		x := newMany(t, partner(), 262144, true)
+		x.e.cfg.Limits.Connections = 262144
+		return x
+	}
+	x := cfg()
+	opened, ended := 0, 0
+	step := func() { // a second
+		for until := x.now + second; x.now < until; {
+			for range perSecond / 10 {
+				x.open(opened)
+				if opened++; opened > established {
+					x.end(ended)
+					ended++
+				}
+			}
+			x.now += int64(100 * time.Millisecond)
+		}
+	}
+	for x.e.table.Len() < established+94000 {
+		step()
+	}
+	before, n := heapInUse(), x.e.table.Len()
+	for end := x.now + int64(lasts); x.now < end; {
+		step()
+	}
+	after := heapInUse()
+	t.Logf("%s: %d connections, %d then, %d at rest; %d kB, %d kB then", lasts, n, x.e.table.Len(), x.e.table.AtRest(), before>>10, after>>10)
+	if s := x.e.table.Stats(); x.lost != 0 || s.Evicted+s.EvictedHalfOpen+s.Full != 0 {
+		t.Errorf("%d packets lost; %+v", x.lost, s)
+	}
+	most := before + before/10
+	if more := x.e.table.Len() - n; more > 0 { // those that are over stay for two minutes
+		most += more * 200
+	}
+	if after > most {
+		t.Errorf("%d kB, %d kB after %s", before>>10, after>>10, lasts)
+	}
+}
+
+// BenchmarkConnections tells whether a packet takes longer where there are many
+// connections: each opens one, and has one that was opened long ago end.
+func BenchmarkConnections(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			before := heapInUse()
+			x := newMany(b, partner(), 4<<20, true)
+			for i := range n {
+				x.open(i)
+			}
+			was := heapInUse()
+			packets := x.e.counts.Packets
+			var m, after runtime.MemStats
+			runtime.ReadMemStats(&m)
+			i := 0
+			for b.Loop() {
+				x.open(n + i)
+				x.end(i)
+				i++
+			}
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(x.e.counts.Packets-packets), "ns/packet")
+			b.ReportMetric(float64(was-before)/1e6, "MB")
+			b.ReportMetric(float64(after.Sys)/1e6, "MB-sys")
+			if x.lost > 0 {
+				b.Fatalf("%d packets lost", x.lost)
+			}
+		})
+	}
+}
