@@ -14,8 +14,9 @@ const (
 	perStory    = 2560
 	perSession  = 512 // certificates are bounded with the engines'
 	perPin      = 2 << 10
-	perEngine   = 64 << 20 // caches, memory kept to be used again, what a queue is read into
-	sizeClasses = 8        // the allocator wastes one part in so many
+	perEngine   = 128 << 20 // caches, memory kept to be used again, stories of long hellos, what a queue is read into
+	perDaemon   = 96 << 20  // events that wait for their readers
+	sizeClasses = 8         // the allocator wastes one part in so many
 )
 
 // Footprint is how much memory an engine takes within these limits, at most, without
@@ -36,5 +37,5 @@ func SharedFootprint(sessions, pins int) int64 {
 	if pins <= 0 {
 		pins = 65536
 	}
-	return int64(sessions)*perSession + int64(pins)*perPin
+	return int64(sessions)*perSession + int64(pins)*perPin + perDaemon
 }
