@@ -221,6 +221,14 @@ func bothNames(code uint16) string {
 	return short + " (" + long + ")"
 }
 
+// quoted writes what a stranger has said, of which a sentence has so many bytes.
+func quoted(said []byte, most int) string {
+	if len(said) > most {
+		return fmt.Sprintf("%q... (%d bytes)", said[:most], len(said))
+	}
+	return fmt.Sprintf("%q", said)
+}
+
 // seenOffered says what the client offered; for offers_only_ keys what of it
 // is too much.
 func (c *Condition) seenOffered(h *tlswire.ClientHello) string {
@@ -229,14 +237,14 @@ func (c *Condition) seenOffered(h *tlswire.ClientHello) string {
 		if !h.HasServerName {
 			return "client sent no server name"
 		}
-		return fmt.Sprintf("client asked for server name %q", h.ServerName)
+		return "client asked for server name " + quoted(h.ServerName, 255)
 	case KeyALPN:
 		if len(h.ALPN) == 0 {
 			return "client offered no ALPN protocol"
 		}
 		var offered []string
 		for name := range h.ALPN.All() {
-			offered = append(offered, fmt.Sprintf("%q", name))
+			offered = append(offered, quoted(name, 50))
 		}
 		return "client offered ALPN " + enumerate(offered)
 	case KeyOffersVersion, KeyOffersOnlyVersion:

@@ -108,3 +108,41 @@ func TestLongNames(t *testing.T) {
 		}
 	}
 }
+
+// TestStoryFlood: stories of refused connections take what they are said to, however much
+// their hellos said, and tell what is remembered of any connection.
+func TestStoryFlood(t *testing.T) {
+	mark := []byte("here is what is other in each of them")
+	turns := wordy(t, mark)[:1]
+	const n = 500
+	cfg := config()
+	cfg.Limits.Stories = 4096
+	l := newLab(t, cfg, named("other.example"))
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	for i := range n {
+		k := l.link4()
+		k.play(another(turns, mark, i), strategies["mss"])
+		k.ends[0].got, k.ends[1].got = nil, nil
+		k.close()
+	}
+	l.e.Tick(l.now)
+	s := l.e.Stats()
+	l.sink.drop, l.sink.flow, l.sink.tls = nil, nil, nil
+	l.links = nil
+	with, e := heap(), l.e
+	l.e = nil
+	e.mail = mailbox{}
+	runtime.KeepAlive(e)
+	e = nil
+	all := with - heap()
+	t.Logf("%d bytes each; %d refused", all/n, s.Refused)
+	if all > n*2*2560 || s.Refused != n {
+		t.Errorf("%d bytes for %d stories, and %d are refused", all, n, s.Refused)
+	}
+}

@@ -312,7 +312,10 @@ func (e *Engine) keep(c *conntrack.Conn[flow], ins *inspection) bool {
 		f.Chain, f.Lost = nil, f.Lost|tlsrules.LostCertificate
 	}
 	e.forget(s)
-	s.ins, s.said = ins, c.Value.sum.said
+	if s.said = c.Value.sum.said; ins.tls.Told() > usualTold {
+		return false // of that much a story keeps what any connection does
+	}
+	s.ins = ins
 	if s.detail != "" {
 		return true
 	}
