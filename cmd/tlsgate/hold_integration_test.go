@@ -58,9 +58,14 @@ func greeted(t testing.TB, l *lab.Lab) (w *witness, shook chan *visit) {
 // the request comes.
 func held(t *testing.T, l *lab.Lab, shook chan *visit, to netip.AddrPort, version uint16, say string) (*tls.Conn, *visit) {
 	t.Helper()
+	return heldTo(t, l, shook, to, "server.lab.example", version, say)
+}
+
+func heldTo(t *testing.T, l *lab.Lab, shook chan *visit, to netip.AddrPort, name string, version uint16, say string) (*tls.Conn, *visit) {
+	t.Helper()
 	c := dial(t, l, to)
 	c.SetDeadline(time.Now().Add(heldTime))
-	conn := tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "server.lab.example", MinVersion: version, MaxVersion: version})
+	conn := tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: name, MinVersion: version, MaxVersion: version})
 	if err := conn.Handshake(); err != nil {
 		t.Fatalf("handshake: %v", err)
 	}
