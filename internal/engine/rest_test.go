@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"tlsgate/conntrack"
+	"tlsgate/nfq"
+	"tlsgate/tlsrules"
+)
+
+// restAll has every connection rest that can.
+func (e *Engine) restAll() {
+	e.leaving = nil
+	for at := 0; at >= 0; {
+		var awake *conntrack.Conn[flow]
+		at = e.table.Walk(at, 1, func(c *conntrack.Conn[flow]) {
+			if !c.Resting() {
+				awake = c
+			}
+		})
+		if awake != nil {
+			e.table.Rest(awake)
+		}
+	}
+}
+
+// diary is an engine, and all that it has said and done.
+type diary struct {
+	e *Engine
+	b strings.Builder
+}
+
+func (d *diary) TLS(r *Report)  { d.note("tls", r) }
+func (d *diary) Drop(r *Report) { d.note("drop", r) }
+func (d *diary) Flow(r *Report) { d.note("flow", r) }
+
+func (d *diary) note(what string, r *Report) {
+	k := keep(r)
+	k.Certificates = nil
+	if k.Session, k.Pin = nil, nil; r.Session != nil {
+		fmt.Fprint(&d.b, *r.Session, " ")
+	}
+	if r.Pin != nil {
+		fmt.Fprintf(&d.b, "%+v ", *r.Pin)
+	}
+	fmt.Fprintf(&d.b, "%s %+v\n", what, k)
+}
+
+func newDiary(cfg Config, p *tlsrules.Policy) *diary {
+	d := &diary{}
+	cfg.Sink = d
+	cfg.Inject = func(b []byte, dev uint32) error { fmt.Fprintf(&d.b, "injected %x %d\n", b, dev); return nil }
+	cfg.Refuse = func(b []byte, dev uint32) error { fmt.Fprintf(&d.b, "refused %x %d\n", b, dev); return nil }
+	d.e = New(cfg, p)
+	return d
+}
+
+// FuzzRest bends packets as FuzzPackets does, and asks and does what an operator can:
+// whether connections rest in between changes nothing that anybody sees.
+func FuzzRest(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0})
+	packets := restPackets(f)
+	f.Fuzz(func(t *testing.T, ops []byte) { playRest(t, packets, ops) })
+}
+
+func restPackets(t testing.TB) (packets [][]byte) {
+	for _, kind := range []string{"tls13", "tls12 ecdhe", "tls13 retry", "tls12 resumed"} {
+		packets = append(packets, script(t, policy(acceptAll), recording(t, kind), strategies["mss"])...)
+	}
+	return packets
+}
+
+// playRest returns how often a connection was woken by a packet.
+func playRest(t testing.TB, packets [][]byte, ops []byte) (woken int) {
+	cfg := config()
+	cfg.Limits.Connections, cfg.Limits.Stories = 8, 16
+	other := policy(tlsrules.Defaults{Action: tlsrules.Reset, NotTLS: tlsrules.Accept}, tlsrules.Rule{
+		Name: "port", Match: []tlsrules.Condition{condition("source_port", "1-2")}, HasAction: true, Action: tlsrules.Accept,
+	})
+	if len(ops) > 0 {
+		cfg.Offload = ops[0]&1 == 0
+		cfg.Default.Midstream = Midstream(ops[0] >> 1 % 4)
+		cfg.Default.Observe = ops[0]&8 != 0
+	}
+	p := mixed()
+	if len(ops) > 0 && ops[0]&16 != 0 {
+		p = policy(acceptAll)
+	}
+	twins := [2]*diary{newDiary(cfg, p), newDiary(cfg, p)}
+	now, at := second, 0
+	for ; len(ops) >= 4; ops = ops[4:] {
+		for i, d := range twins {
+			e := d.e
+			n := (at + int(ops[0])*(int(ops[0])>>7)) % len(packets)
+			b := bytes.Clone(packets[n])
+			switch do := ops[1] & 15; {
+			case do < 10:
+				setPort(b, uint16(ops[1]>>4)%5+1)
+				if where := int(ops[2]); where < len(b) && ops[3] >= 224 {
+					b[where] ^= 1 << (ops[3] & 7)
+				}
+				rested := e.table.AtRest()
+				r := e.Packet(&nfq.Packet{Payload: b, Mark: foreign | uint32(ops[3]&3)<<22, InDev: inside(b), OutDev: 3 - inside(b)}, now)
+				fmt.Fprintf(&d.b, "%v %#x %x\n", r.Verdict, r.Mark, r.Payload)
+				if i == 1 && e.table.AtRest() < rested {
+					woken++
+				}
+			case do < 12:
+				e.Tick(now)
+			case do == 12:
+				if ops[3]&3 == 0 {
+					next := cfg
+					next.Generation = 6
+					e.adopt(next, other)
+				}
+				e.walkOn(func() int64 { return now })
+			default:
+				d.ask(do == 13, int(ops[2]))
+			}
+			if i == 1 {
+				e.restAll()
+			}
+		}
+		if at++; ops[1]&15 >= 10 {
+			at--
+			now += int64(ops[2]) * int64(ops[2]) * second / 16
+		}
+		now += 1000
+		if got, want := twins[1].b.String(), twins[0].b.String(); got != want {
+			t.Fatalf("with connections that rest:\n%s\nwith none:\n%s", got, want)
+		}
+		twins[0].b.Reset()
+		twins[1].b.Reset()
+	}
+	for _, d := range twins {
+		d.e.Close(now)
+		fmt.Fprintf(&d.b, "%+v\n", d.e.counts)
+	}
+	if got, want := twins[1].b.String(), twins[0].b.String(); got != want {
+		t.Fatalf("with connections that rest:\n%s\nwith none:\n%s", got, want)
+	}
+	if r := &twins[1].e.rested; len(r.by) != 0 || r.number != 0 && len(r.free) != int(r.number)-1 {
+		t.Fatalf("%d of what was alike are left, %d free of %d", len(r.by), len(r.free), r.number)
+	}
+	return woken
+}
+
+// ask asks for all connections, and does something with one of them.
+func (d *diary) ask(kill bool, which int) {
+	list, _ := d.e.listStep(0, &Filter{}, nil)
+	slices.SortFunc(list, func(a, b Seen) int { return int(a.ID) - int(b.ID) })
+	fmt.Fprintf(&d.b, "%+v\n", list)
+	if len(list) == 0 {
+		return
+	}
+	s := &list[which%len(list)]
+	if kill {
+		fmt.Fprintln(&d.b, d.e.kill(d.e.table.Between(s.Original, s.Reply)))
+		return
+	}
+	var y Story
+	if d.e.why(s.ID, &y) {
+		fmt.Fprintf(&d.b, "%+v %v %v %v\n", y.Seen, y.Live, y.Moments, y.Facts != nil)
+		if f := y.Facts; f != nil && f.Client != nil {
+			fmt.Fprintf(&d.b, "%s\n", f.Client.ServerName)
+		}
+	}
+}
+
+// TestRest plays conversations that take their course, mostly.
+func TestRest(t *testing.T) {
+	packets := restPackets(t)
+	r := rand.New(rand.NewPCG(9, 9))
+	woken := 0
+	for range 150 {
+		ops := make([]byte, 4*400)
+		for i := range ops {
+			ops[i] = byte(r.Uint32())
+			switch {
+			case i%4 == 0 && i > 0 && r.IntN(30) != 0:
+				ops[i] &= 0x7f // the next packet
+			case i%4 == 1 && r.IntN(5) != 0:
+				ops[i] &= 0x09
+			case i%4 == 1 && r.IntN(3) != 0:
+				ops[i] &= 0xf9
+			case i%4 == 2 && r.IntN(10) != 0:
+				ops[i] &= 0x3f
+			case i%4 == 3 && r.IntN(3) != 0:
+				ops[i] &= 0x7f
+			}
+		}
+		woken += playRest(t, packets, ops)
+	}
+	if woken < 500 {
+		t.Errorf("only %d times a packet has woken a connection", woken)
+	}
+}
+
+// TestRestedSize: what many connections have alike is small beside a Conn, so that
+// even if no two were alike those that rest would take less.
+func TestRestedSize(t *testing.T) {
+	if got, full := unsafe.Sizeof(alike{}), unsafe.Sizeof(conntrack.Conn[flow]{}); got > full/2 {
+		t.Errorf("%d bytes, a Conn has %d", got, full)
+	}
+}
+
+// TestRested: what connections have alike is kept once, and goes with the last.
+func TestRested(t *testing.T) {
+	var x rested
+	r := rand.New(rand.NewPCG(4, 4))
+	want := map[uint32]uint32{} // handle to devices
+	of := map[uint32]int{}
+	for range 20000 {
+		l := lasting{devices: [2]uint32{r.Uint32N(300), 1}, phase: decided}
+		if n := x.put(&l); x.at(n).lasting != l || of[n] > 0 && want[n] != l.devices[0] {
+			t.Fatalf("%d stands for %v", n, x.at(n).devices)
+		} else {
+			want[n] = l.devices[0]
+			of[n]++
+		}
+		for n := range of {
+			if r.IntN(4) != 0 {
+				x.drop(n)
+				if of[n]--; of[n] == 0 {
+					delete(of, n)
+				}
+			}
+			break
+		}
+	}
+	for n, many := range of {
+		if x.at(n).of != many || x.at(n).devices[0] != want[n] {
+			t.Fatalf("%d has %d, want %d", n, x.at(n).of, many)
+		}
+	}
+	if len(x.by) != len(of) || x.number > 310 {
+		t.Errorf("%d are kept, want %d; %d places", len(x.by), len(of), x.number)
+	}
+}
