@@ -2,6 +2,7 @@ package nfq
 
 import (
 	"errors"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -28,11 +29,10 @@ type mmsghdr struct {
 }
 
 // batchQueue is the backend that reads and writes many packets with one system
-// call each. Only the descriptor of conn is used once the queue is open: conn's
-// own Receive holds a lock that its Execute waits for. The runtime's descriptor
-// lock has a side for reading and one for writing.
+// call each, on a descriptor that the runtime's poller does not know: its lock has a
+// side for reading and one for writing.
 type batchQueue struct {
-	conn     *netlink.Conn
+	file     *os.File
 	raw      syscall.RawConn
 	number   uint16
 	counters *counters
@@ -59,42 +59,43 @@ func openBatch(cfg Config, c *counters) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &batchQueue{conn: conn, number: cfg.Number, counters: c, wake: -1}
-	if err := q.open(cfg); err != nil {
+	q := &batchQueue{number: cfg.Number, counters: c, wake: -1}
+	if err = q.open(conn, cfg); err != nil {
 		conn.Close()
-		if q.wake >= 0 {
-			unix.Close(q.wake)
-		}
+	} else if q.file, err = detach(conn); err == nil {
+		q.raw, err = q.file.SyscallConn()
+	}
+	if err != nil && q.wake >= 0 {
+		unix.Close(q.wake)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return q, nil
 }
 
-func (q *batchQueue) open(cfg Config) (err error) {
+func (q *batchQueue) open(conn *netlink.Conn, cfg Config) (err error) {
 	// A refused verdict comes back without its payload.
-	if err := q.conn.SetOption(netlink.CapAcknowledge, true); err != nil {
+	if err := conn.SetOption(netlink.CapAcknowledge, true); err != nil {
 		return socketError("set NETLINK_CAP_ACK", err)
 	}
-	if err := q.conn.SetReadBuffer(cfg.ReceiveBuffer); err != nil {
+	if err := conn.SetReadBuffer(cfg.ReceiveBuffer); err != nil {
 		return wrap("set receive buffer", err)
 	}
-	if err := q.conn.SetWriteBuffer(sendBuffer); err != nil {
+	if err := conn.SetWriteBuffer(sendBuffer); err != nil {
 		return wrap("set send buffer", err)
 	}
-	size, err := q.conn.WriteBuffer()
+	size, err := conn.WriteBuffer()
 	if err != nil {
 		return wrap("read send buffer", err)
 	}
 	q.sendLimit = size/2 - 64 // netlink refuses what is larger than the buffer less 32 bytes
-	if q.raw, err = q.conn.SyscallConn(); err != nil {
-		return wrap("reach netlink socket", err)
-	}
 	if q.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return wrap("open eventfd", err)
 	}
 	q.write = q.writeTo
 	q.reader.init(q.wake)
-	return bind(q.conn, cfg)
+	return bind(conn, cfg)
 }
 
 func (q *batchQueue) recv(batch []Packet, timeout time.Duration) (int, error) {
@@ -264,7 +265,7 @@ func (q *batchQueue) close() error {
 	q.closed.Store(true)
 	one := [8]byte{7: 1, 0: 1}
 	_, err := unix.Write(q.wake, one[:])
-	err = errors.Join(err, q.conn.Close())
+	err = errors.Join(err, q.file.Close())
 	unix.Close(q.wake)
 	return wrap("close queue", err)
 }

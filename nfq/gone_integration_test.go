@@ -2,18 +2,25 @@ package nfq
 
 import (
 	"errors"
+	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
+// socket is what both backends have of one.
+type socket interface {
+	syscall.Conn
+	io.Closer
+}
+
 // conn is the socket of a queue.
-func (q *Queue) conn() *netlink.Conn {
+func (q *Queue) conn() socket {
 	if b, ok := q.backend.(*batchQueue); ok {
-		return b.conn
+		return b.file
 	}
 	return q.backend.(*goQueue).nf.Con
 }
