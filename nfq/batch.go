@@ -1,7 +1,6 @@
 package nfq
 
 import (
-	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +19,9 @@ const (
 	datagramSize = 68 << 10
 
 	sendBuffer = 256 << 10
+
+	// blockTime is the socket's timeout: for how long it waits by itself.
+	blockTime = 100 * time.Millisecond
 )
 
 // mmsghdr is struct mmsghdr of recvmmsg(2).
@@ -38,7 +40,6 @@ type batchQueue struct {
 	counters *counters
 
 	closed atomic.Bool
-	wake   int // an eventfd that Close makes readable, closed after the socket
 
 	// Of the goroutine in recv. The datagrams of index [next, filled) are still
 	// to be read, after what rest has of the one before.
@@ -59,14 +60,11 @@ func openBatch(cfg Config, c *counters) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &batchQueue{number: cfg.Number, counters: c, wake: -1}
+	q := &batchQueue{number: cfg.Number, counters: c}
 	if err = q.open(conn, cfg); err != nil {
 		conn.Close()
 	} else if q.file, err = detach(conn); err == nil {
 		q.raw, err = q.file.SyscallConn()
-	}
-	if err != nil && q.wake >= 0 {
-		unix.Close(q.wake)
 	}
 	if err != nil {
 		return nil, err
@@ -90,22 +88,18 @@ func (q *batchQueue) open(conn *netlink.Conn, cfg Config) (err error) {
 		return wrap("read send buffer", err)
 	}
 	q.sendLimit = size/2 - 64 // netlink refuses what is larger than the buffer less 32 bytes
-	if q.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return wrap("open eventfd", err)
-	}
 	q.write = q.writeTo
-	q.reader.init(q.wake)
+	q.reader.init()
 	return bind(conn, cfg)
 }
 
 func (q *batchQueue) recv(batch []Packet, timeout time.Duration) (int, error) {
-	n, err := q.take(batch, 0)
-	if n > 0 || err != nil || timeout <= 0 {
-		return n, err
+	if timeout <= 0 {
+		return q.take(batch, 0)
 	}
 	deadline := time.Now().Add(timeout)
 	for left := timeout; left > 0; left = time.Until(deadline) {
-		if n, err = q.take(batch, left); n > 0 || err != nil {
+		if n, err := q.take(batch, left); n > 0 || err != nil {
 			return n, err
 		}
 	}
@@ -260,14 +254,13 @@ func (q *batchQueue) failed(op string, err error) error {
 	return wrap(op, err)
 }
 
-// close wakes recv first: the descriptor is closed when nobody uses it.
+// close wakes recv with an answer from the kernel, for the descriptor is closed when
+// nobody uses it. Where there is no room for the answer recv does not sleep, and where
+// the socket is gone it does so for no longer than blockTime.
 func (q *batchQueue) close() error {
 	q.closed.Store(true)
-	one := [8]byte{7: 1, 0: 1}
-	_, err := unix.Write(q.wake, one[:])
-	err = errors.Join(err, q.file.Close())
-	unix.Close(q.wake)
-	return wrap("close queue", err)
+	q.request("wake", noop())
+	return wrap("close queue", q.file.Close())
 }
 
 // reader reads datagrams into memory of its own.
@@ -281,11 +274,11 @@ type reader struct {
 	vectors [datagrams]unix.Iovec
 	senders [datagrams]unix.RawSockaddrNetlink
 	used    int // headers the kernel has written to
-	poll    [2]unix.PollFd
+	poll    [1]unix.PollFd
 	timeout unix.Timespec
 }
 
-func (r *reader) init(wake int) {
+func (r *reader) init() {
 	buf := make([]byte, datagrams*datagramSize)
 	for i := range r.headers {
 		r.vectors[i].Base = &buf[i*datagramSize]
@@ -296,31 +289,36 @@ func (r *reader) init(wake int) {
 		h.Name = (*byte)(unsafe.Pointer(&r.senders[i]))
 		h.Namelen = unix.SizeofSockaddrNetlink
 	}
-	r.poll[1] = unix.PollFd{Fd: int32(wake), Events: unix.POLLIN}
 	r.read = r.readFrom
 }
 
 // readFrom reads what there is. It waits itself rather than through the
-// runtime's poller, which would wake this goroutine by way of another thread.
+// runtime's poller, which would wake this goroutine by way of another thread: in
+// recvmmsg, so that a packet that comes alone costs no other system call, or for a
+// time that is not the socket's in ppoll.
 func (r *reader) readFrom(fd uintptr) bool {
-	r.receive(fd)
+	if r.wait >= blockTime {
+		r.receive(fd, unix.MSG_WAITFORONE)
+		return true
+	}
+	r.receive(fd, unix.MSG_DONTWAIT)
 	if r.errno != unix.EAGAIN || r.wait <= 0 {
 		return true
 	}
 	r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	r.timeout = unix.NsecToTimespec(int64(r.wait))
 	if _, err := unix.Ppoll(r.poll[:], &r.timeout, nil); err == nil {
-		r.receive(fd)
+		r.receive(fd, unix.MSG_DONTWAIT)
 	}
 	return true
 }
 
-func (r *reader) receive(fd uintptr) {
+func (r *reader) receive(fd uintptr, flags int) {
 	for i := range r.headers[:r.used] {
 		r.headers[i].header.Namelen = unix.SizeofSockaddrNetlink
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])),
-		datagrams, unix.MSG_DONTWAIT, 0, 0)
+		datagrams, uintptr(flags), 0, 0)
 	r.count, r.used, r.errno = int(n), datagrams, errno
 	if errno != 0 {
 		r.count = 0

@@ -26,14 +26,10 @@ func newPair(t testing.TB) (q *batchQueue, kernel int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]); unix.Close(wake) })
-	q = &batchQueue{raw: pairRaw{uintptr(fds[0])}, number: 7, counters: &counters{}, wake: wake, sendLimit: 4096}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	q = &batchQueue{raw: pairRaw{uintptr(fds[0])}, number: 7, counters: &counters{}, sendLimit: 4096}
 	q.write = q.writeTo
-	q.reader.init(wake)
+	q.reader.init()
 	return q, fds[1]
 }
 

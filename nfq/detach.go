@@ -19,9 +19,10 @@ func detach(conn *netlink.Conn) (*os.File, error) {
 	own, dupErr := -1, error(nil)
 	err = raw.Control(func(fd uintptr) {
 		if own, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); dupErr == nil {
-			// os.NewFile gives the poller what does not block. Reading asks for that
-			// each time, and writing to the kernel never waits.
-			dupErr = unix.SetNonblock(own, false)
+			// os.NewFile gives the poller what does not block. Writing to the kernel
+			// never waits.
+			timeout := unix.NsecToTimeval(int64(blockTime))
+			dupErr = errors.Join(unix.SetNonblock(own, false), unix.SetsockoptTimeval(own, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
 		}
 	})
 	if err = errors.Join(err, dupErr, conn.Close()); err != nil {

@@ -153,6 +153,14 @@ func appendVerdict(dst []byte, queue uint16, id uint32, v Verdict, mark uint32, 
 	return dst
 }
 
+// noop is a request for an acknowledgement and nothing else.
+func noop() []byte {
+	m := binary.NativeEndian.AppendUint32(nil, sizeNetlink)
+	m = binary.NativeEndian.AppendUint16(m, unix.NLMSG_NOOP)
+	m = binary.NativeEndian.AppendUint16(m, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	return append(m, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
 // appendHeader appends struct nlmsghdr, its length still 0, and struct nfgenmsg.
 func appendHeader(dst []byte, kind, queue uint16) []byte {
 	dst = append(dst, 0, 0, 0, 0)
