@@ -20,6 +20,7 @@ var arrows = []struct {
 }{
 	{"cmd/...", []string{"internal/...", "nfq", "conntrack", "tlsrules", "tlsrules/suites", "config"}, "wiring"},
 	{"internal/engine", []string{"nfq", "nfq/nfqtest", "conntrack/...", "conntrack", "tlsrules/...", "tlsrules"}, "the only room that knows all three"},
+	{"internal/bench", []string{"internal/lab", "internal/replay/replaytest", "nfq"}, "programs in the lab's gateway, by what comes through"},
 	{"internal/lab/...", []string{"internal/lab"}, "the lab for tests"},
 	{"internal/lab", nil, "hosts and clients, not the firewall"},
 	{"internal/adversary", []string{"internal/engine", "nfq", "conntrack/packet", "tlsrules", "config"}, "packets of its own, an engine and a receiver"},
