@@ -288,6 +288,9 @@ func (k *link) raw(s segment) bool {
 	k.queued++
 	l.now += 1000
 	r := l.e.Packet(&p, l.now)
+	if l.now/1000%2 == 0 {
+		l.e.restAll()
+	}
 	defer k.challenges()
 	if r.Verdict == nfq.Accept && l.marks.Mask() == 0 || r.Verdict == nfq.Repeat && k.repeated(p.Mark, r.Mark) {
 		if r.Payload != nil {

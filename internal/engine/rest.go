@@ -12,7 +12,7 @@ import (
 // rested keeps that. There are never more than connections that rest. The zero rested
 // is empty.
 type rested struct {
-	seed   maphash.Seed
+	hash   func(*lasting) uint64
 	by     map[uint64]uint32 // the first one with a hash
 	slabs  [][]alike
 	free   []uint32
@@ -30,12 +30,14 @@ const restedSlab = 256
 
 func (r *rested) at(n uint32) *alike { return &r.slabs[n/restedSlab][n%restedSlab] }
 
-func (r *rested) hash(l *lasting) uint64 { return maphash.Comparable(r.seed, *l) }
-
 // put returns the handle of what a connection has left.
 func (r *rested) put(l *lasting) uint32 {
 	if r.by == nil {
-		r.seed, r.by, r.number = maphash.MakeSeed(), map[uint64]uint32{}, 1
+		r.by, r.number = map[uint64]uint32{}, 1
+	}
+	if r.hash == nil {
+		seed := maphash.MakeSeed()
+		r.hash = func(l *lasting) uint64 { return maphash.Comparable(seed, *l) }
 	}
 	h := r.hash(l)
 	first := r.by[h]

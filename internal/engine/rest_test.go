@@ -47,7 +47,7 @@ func (d *diary) note(what string, r *Report) {
 		fmt.Fprint(&d.b, *r.Session, " ")
 	}
 	if r.Pin != nil {
-		fmt.Fprintf(&d.b, "%+v ", *r.Pin)
+		fmt.Fprint(&d.b, r.Pin.Told, r.Pin.Rule, r.Pin.Group, " ")
 	}
 	fmt.Fprintf(&d.b, "%s %+v\n", what, k)
 }
@@ -92,7 +92,16 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken int) {
 	if len(ops) > 0 && ops[0]&16 != 0 {
 		p = policy(acceptAll)
 	}
-	twins := [2]*diary{newDiary(cfg, p), newDiary(cfg, p)}
+	if len(ops) > 0 && ops[0]&32 != 0 {
+		p = policy(acceptAll, tlsrules.Rule{
+			Name: "pin", Match: []tlsrules.Condition{condition("source_port", "1-2")}, Pin: &tlsrules.Pin{To: tlsrules.PinConnection}, Otherwise: tlsrules.Reset,
+		})
+	}
+	var twins [2]*diary
+	for i := range twins {
+		cfg.Pins = NewPins(3, [16]byte{})
+		twins[i] = newDiary(cfg, p)
+	}
 	now, at := second, 0
 	for ; len(ops) >= 4; ops = ops[4:] {
 		for i, d := range twins {
@@ -212,7 +221,14 @@ func TestRestedSize(t *testing.T) {
 
 // TestRested: what connections have alike is kept once, and goes with the last.
 func TestRested(t *testing.T) {
-	var x rested
+	t.Run("by hash", func(t *testing.T) { playRested(t, &rested{}) })
+	t.Run("few hashes", func(t *testing.T) {
+		playRested(t, &rested{hash: func(l *lasting) uint64 { return uint64(l.devices[0] % 7) }})
+	})
+}
+
+func playRested(t *testing.T, x *rested) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(4, 4))
 	want := map[uint32]uint32{} // handle to devices
 	of := map[uint32]int{}
@@ -239,7 +255,15 @@ func TestRested(t *testing.T) {
 			t.Fatalf("%d has %d, want %d", n, x.at(n).of, many)
 		}
 	}
-	if len(x.by) != len(of) || x.number > 310 {
-		t.Errorf("%d are kept, want %d; %d places", len(x.by), len(of), x.number)
+	if kept := int(x.number) - 1 - len(x.free); kept != len(of) || x.number > 310 || len(x.by) > kept {
+		t.Errorf("%d are kept, want %d; %d places", kept, len(of), x.number)
+	}
+	for n := range of {
+		for range of[n] {
+			x.drop(n)
+		}
+	}
+	if len(x.by) != 0 || len(x.free) != int(x.number)-1 {
+		t.Errorf("%d hashes are left, %d of %d places are free", len(x.by), len(x.free), x.number)
 	}
 }
