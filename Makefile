@@ -29,7 +29,7 @@ lint:
 	$(GO) tool staticcheck ./...
 
 test: deps lint
-	scripts/fuzz 2s
+	FRESH=1 scripts/fuzz 2s
 	CI=$${CI:-} $(GO) test -timeout 15m ./...
 
 bench: deps build
