@@ -31,6 +31,7 @@ const (
 	Servers   Group = "server side"
 	Middle    Group = "middle of life"
 	IP        Group = "IP"
+	Published Group = "published elsewhere"
 )
 
 // Trick is one way to try it. Play sends Peer.Hello, which is forbidden, or
@@ -72,7 +73,7 @@ func (t *Trick) Stakes() []Stake {
 func Tricks() []Trick {
 	list := slices.Concat(
 		segments(), handshakes(), decoys(), teardowns(), urgents(), subflows(), overlaps(),
-		records(), hellos(), servers(), middles(), packets(),
+		records(), hellos(), servers(), middles(), packets(), published(),
 	)
 	for i := range list {
 		t := &list[i]
