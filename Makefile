@@ -2,6 +2,7 @@
 # make test   install what is missing, check the code, run every test
 # make bench  the benchmark: ratios measured in one run
 # make adversary  play every trick of docs/EVASION.md, and print the table
+# make tools  run what others publish against us: TLSGATE_NFQWS=/path/to/nfqws make tools
 # make fuzz   every fuzz target for FUZZTIME each
 # make oracle    compare us with tshark and Suricata over CAPTURES
 # make captures  make testdata/captures anew with real programs
@@ -11,7 +12,7 @@ FUZZTIME ?= 20s
 CAPTURES ?= $(wildcard testdata/captures/*.pcapng)
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: build demo test lint bench adversary fuzz oracle captures deps generate clean
+.PHONY: build demo test lint bench adversary tools fuzz oracle captures deps generate clean
 
 build:
 	$(GO) build -o bin/tlsgate ./cmd/tlsgate
@@ -26,6 +27,7 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags tools ./cmd/tlsgate
 	$(GO) tool staticcheck ./...
 
 test: deps lint
@@ -37,6 +39,9 @@ bench: deps build
 
 adversary: deps
 	$(GO) test -count=1 -v -run 'TestIntegrationAdversary|TestTricks' ./internal/adversary ./cmd/tlsgate | grep -v '^=== '
+
+tools: deps
+	$(GO) test -count=1 -v -tags tools -timeout 60m -run TestIntegrationTools ./cmd/tlsgate | grep -v '^=== '
 
 fuzz:
 	scripts/fuzz $(FUZZTIME)
