@@ -58,10 +58,10 @@ func TestIntegrationBigTCP(t *testing.T) {
 			}
 			for range 2 {
 				began := time.Now()
-				if _, err := exchange(dial(t, l, netip.AddrPortFrom(l.Server.IPv4, 443)), &tls.Config{}, 64<<20); err != nil {
+				if _, err := exchange(dial(t, l, netip.AddrPortFrom(l.Server.IPv4, 443)), &tls.Config{}, 16<<20); err != nil {
 					t.Error(err)
 				}
-				t.Logf("64 MiB there and back in %s", time.Since(began).Round(time.Millisecond))
+				t.Logf("16 MiB there and back in %s", time.Since(began).Round(time.Millisecond))
 				w.next(t)
 			}
 			dropped := f.statsNow().Dropped["truncated"]

@@ -19,9 +19,8 @@ import (
 	"tlsgate/nfq"
 )
 
-// queueSocket is the daemon's own socket of a queue, in our hands: what is done to it
-// the daemon's kernel takes for the daemon's doing.
-func (f *firewall) queueSocket(l *lab.Lab, queue int) int {
+// queueFile is the daemon's descriptor of a queue.
+func (f *firewall) queueFile(l *lab.Lab, queue int) int {
 	f.t.Helper()
 	port := ""
 	for line := range strings.Lines(output(f.t, l.Gateway, "cat", "/proc/net/netfilter/nfnetlink_queue")) {
@@ -44,20 +43,27 @@ func (f *firewall) queueSocket(l *lab.Lab, queue int) int {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		process, err := unix.PidfdOpen(f.cmd.Process.Pid, 0)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		defer unix.Close(process)
-		fd, err := unix.PidfdGetfd(process, theirs, 0)
-		if err != nil {
-			labtest.Missing(f.t, fmt.Errorf("missing in the kernel: pidfd_getfd: %w", err))
-		}
-		f.t.Cleanup(func() { unix.Close(fd) })
-		return fd
+		return theirs
 	}
 	f.t.Fatalf("no socket of the daemon has queue %d", queue)
 	return -1
+}
+
+// queueSocket is the same socket in our hands: what is done to it the kernel takes for
+// the daemon's doing.
+func (f *firewall) queueSocket(l *lab.Lab, queue int) int {
+	f.t.Helper()
+	process, err := unix.PidfdOpen(f.cmd.Process.Pid, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer unix.Close(process)
+	fd, err := unix.PidfdGetfd(process, f.queueFile(l, queue), 0)
+	if err != nil {
+		labtest.Missing(f.t, fmt.Errorf("missing in the kernel: pidfd_getfd: %w", err))
+	}
+	f.t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }
 
 // unbindQueue is NFQNL_CFG_CMD_UNBIND (linux/netfilter/nfnetlink_queue.h).
