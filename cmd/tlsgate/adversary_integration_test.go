@@ -92,15 +92,17 @@ func serveAdversaries(t testing.TB, l *lab.Lab) *hellosSeen {
 	return seen
 }
 
-// shortLife has packets that come with a small TTL end in front of the server, as
-// if there were a router more.
+// shortLife has packets that come with a small TTL end in front of the server, and those
+// that the last link has no room for, as if there were a router more.
 func shortLife(t testing.TB, l *lab.Lab) {
 	t.Helper()
 	for program, match := range map[string][]string{"iptables": {"-m", "ttl", "--ttl-lt", "32"}, "ip6tables": {"-m", "hl", "--hl-lt", "32"}} {
 		if program == "ip6tables" && !l.Server.IPv6.IsValid() {
 			continue
 		}
-		output(t, l.Server, program, append([]string{"-w", "5", "-t", "raw", "-A", "PREROUTING", "-i", lab.HostLink, "-p", "tcp", "-j", "DROP"}, match...)...)
+		for _, match := range [][]string{match, {"-m", "length", "--length", fmt.Sprintf("%d:65535", adversary.NextLink+1)}} {
+			output(t, l.Server, program, append([]string{"-w", "5", "-t", "raw", "-A", "PREROUTING", "-i", lab.HostLink, "-p", "tcp", "-j", "DROP"}, match...)...)
+		}
 	}
 }
 

@@ -97,6 +97,11 @@ type Wire interface {
 // server: with a smaller one it passes the firewall, and ends behind it.
 const behind = 32
 
+// NextLink is the MTU of the link behind the firewall, as with PPPoE: what is larger
+// passes the firewall, and is not forwarded from there. An ICMP that says so is for the
+// client, which knows.
+const NextLink = 1492
+
 // Label says in a word what a permitted hello meets in this shape, and where the
 // trick is not played.
 func (t *Trick) Label() string {

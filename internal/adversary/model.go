@@ -79,7 +79,7 @@ func (m *Model) arrive(ip []byte, in uint32) {
 	}
 	if out == clientLink {
 		m.queue = append(m.queue, ip)
-	} else if hops(ip) >= behind && !badOptions(ip) {
+	} else if hops(ip) >= behind && len(ip) <= NextLink && !badOptions(ip) {
 		m.Server.receive(ip)
 	}
 }

@@ -154,7 +154,7 @@ func decoys() (list []Trick) {
 			})
 		}
 	}
-	return slices.Concat(list, forgeries())
+	return slices.Concat(list, larger(), forgeries())
 }
 
 // forgeries are in the server's name.
