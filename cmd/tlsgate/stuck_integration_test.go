@@ -22,8 +22,8 @@ import (
 	"tlsgate/nfq"
 )
 
-// poller is the thread of the daemon that waits in ppoll(2) for a file: a worker without
-// packets.
+// poller is the thread of the daemon that waits for a file, in ppoll(2) or recvmmsg(2):
+// a worker without packets.
 func (f *firewall) poller(file int) (tid int) {
 	f.t.Helper()
 	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", f.cmd.Process.Pid))
@@ -37,7 +37,11 @@ func (f *firewall) poller(file int) (tid int) {
 	}
 	for _, task := range tasks {
 		call, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/syscall", f.cmd.Process.Pid, task.Name()))
-		var at int64 // of struct pollfd
+		var at int64 // a descriptor, or where struct pollfd is
+		if n, _ := fmt.Sscanf(string(call), strconv.Itoa(unix.SYS_RECVMMSG)+" 0x%x", &at); n == 1 && at == int64(file) {
+			tid, _ = strconv.Atoi(task.Name())
+			return tid
+		}
 		if n, _ := fmt.Sscanf(string(call), strconv.Itoa(unix.SYS_PPOLL)+" 0x%x", &at); err != nil || n != 1 {
 			continue
 		}

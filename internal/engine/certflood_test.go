@@ -58,7 +58,7 @@ func another(turns []turn, mark []byte, n int) []turn {
 func TestCertificateFlood(t *testing.T) {
 	mark := []byte("here is what is other in each of them")
 	turns := heavy(t, mark)
-	const buffered = 16 << 20
+	const buffered = 8 << 20
 	for _, sessions := range []bool{false, true} {
 		cfg := config()
 		cfg.Limits.Buffered = buffered
@@ -71,10 +71,10 @@ func TestCertificateFlood(t *testing.T) {
 		usual := ordinary(t)
 		honest.play(usual, strategies["mss"])
 		most := 0
-		for n := range 400 {
+		for n := range 120 {
 			k := l.link("198.51.100.7", fmt.Sprintf("203.0.113.%d", 1+n%250), 1, 2) // a ticket is known by its server
 			k.play(another(turns, mark, n), strategies["mss"])
-			if k.ends[0].got, k.ends[1].got = nil, nil; n%20 == 0 {
+			if k.ends[0].got, k.ends[1].got = nil, nil; n%10 == 0 {
 				runtime.GC()
 				time.Sleep(time.Millisecond) // cleanups have a goroutine of their own
 			}
