@@ -55,3 +55,15 @@ func setLength(raw []byte) {
 		}
 	}
 }
+
+// Copy appends the packet with its checksums computed anew. What Decode did not find
+// OK appends nothing.
+func (p *Parsed) Copy(dst []byte) []byte {
+	if p.TCPOffset == 0 {
+		return dst
+	}
+	start := len(dst)
+	dst = append(dst, p.Raw...)
+	setChecksums(dst[start:], p.TCPOffset)
+	return dst
+}

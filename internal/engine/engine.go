@@ -68,6 +68,7 @@ type Engine struct {
 	alerts   [4]AlertSeen
 	told     map[*inspection]int // of budget, for hellos that say more than usual
 	scratch  []byte              // packets of our own are built here
+	clear    bool                // the packet at hand is read for more than record headers
 	readsAll bool                // of tests: no segment is passed over
 }
 
@@ -109,7 +110,7 @@ type Result struct {
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now, e.in = now, p.InDev
 	e.begin(now)
-	e.opening.c, e.stories.conn = nil, nil
+	e.opening.c, e.stories.conn, e.clear = nil, nil, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -150,6 +151,9 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	}
 	if seg.MSS > mostSegment {
 		e.limitMSS(seg, &r)
+	}
+	if e.clear {
+		e.ownCopy(p, seg, &r)
 	}
 	return r
 }
@@ -221,6 +225,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if f.phase == refused && t.Outcome == conntrack.Known {
 		return e.refusedAgain(c, t.Dir, p, seg)
 	}
+	e.clear = f.inHandshake()
 	e.acknowledge(c, t.Dir)
 	var r Result
 	if e.inside(c, t.Dir, seg) {
