@@ -256,9 +256,10 @@ func (c *heardConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// suite is the one of the ServerHello that was heard, 0 if there was none.
+// suite is the one of the ServerHello that was heard, 0 if there was none, or not the
+// whole of it.
 func (c *heardConn) suite() uint16 {
-	if b := c.heard; len(b) > 43 && b[0] == 22 && b[5] == 2 && len(b) >= 46+int(b[43]) {
+	if b := c.heard; len(b) > 43 && b[0] == 22 && b[5] == 2 && len(b) >= max(46+int(b[43]), 9+int(b[7])<<8+int(b[8])) {
 		return binary.BigEndian.Uint16(b[44+b[43]:])
 	}
 	return 0

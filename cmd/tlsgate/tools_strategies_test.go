@@ -63,7 +63,7 @@ func ciadpiStrategies() []strategy {
 		strategies(false, each(one("-f"), places, fakes)...),
 		strategies(false, each(one("-f"), []string{"-1", "1+s"}, []string{"-t 8", "-S"}, kinds)...),
 		strategies(false, each(one("-r"), []string{"1+s", "1", "-1"}, []string{"-s 1+s", "-d 1", "-o 1+s", "-q 1", "-f -1 -t 8", "-f -1 -S", "-d 3+s -s 1+s"})...),
-		strategies(false, each(one("-m"), []string{"0", "1", "2", "3", "4", "9", "255"})...),
+		strategies(false, each(one("-m"), []string{"1", "2", "3", "4", "9", "255"})...),
 		strategies(true, "-r 1 -r 5 -r 1+s", "-r 1:100:1", "-s 1:200:0", "-d 1:50:3", "-d 1 -d 3+s -s 5+s", "-g 64", "-F", "-F -s 1", "-F -d 1", "-F -r 1+s"),
 		strategies(false,
 			"-Y -d 1", "-R 1-3 -s 1 -d 3+s", "-F -o 1", "-F -f -1 -t 8", "-F -f -1 -S",
