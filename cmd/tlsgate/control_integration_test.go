@@ -212,6 +212,9 @@ func killOne(t *testing.T, l *lab.Lab, f *firewall, w *witness, to netip.AddrPor
 func TestIntegrationStoppedDaemon(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	f := startFirewall(t, l, "")
+	if out, errs, code := f.ask(l, "health"); code != 0 { // it watches over itself by now
+		t.Fatalf("health: %d: %s%s", code, out, errs)
+	}
 	f.cmd.Process.Signal(syscall.SIGSTOP)
 	defer f.cmd.Process.Signal(syscall.SIGCONT)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
