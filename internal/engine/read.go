@@ -355,6 +355,10 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 			return false
 		}
 	case tlswire.TypeServerHello:
+		if !t.HasClientHello && !c.Midstream && !e.cfg.Recorded && !e.cfg.Lossy {
+			e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "handshake message: a ServerHello before the ClientHello has ended")
+			return false
+		}
 		if t.ServerHello.Retry {
 			return false // the second ClientHello is judged again
 		}
