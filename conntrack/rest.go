@@ -211,10 +211,10 @@ func (t *Table[V]) latest(p place) int64 {
 	return t.At(p).Last
 }
 
-// settleMost bounds the entries that one Settle looks at; a table of fewer it has
-// looked through after settleShare.
 const (
-	settleMost  = 1024
+	// settleMost bounds the entries that one Settle looks at; a table of fewer it has
+	// looked through after settleShare.
+	settleMost  = 4096
 	settleShare = 64
 )
 

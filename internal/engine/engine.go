@@ -62,7 +62,7 @@ type Engine struct {
 	certs    certs.Cache
 	sayings  map[saying]*saying
 	rested   rested
-	leaving  *conntrack.Conn[flow] // was left to the kernel, and rests when another has a packet
+	leaving  *conntrack.Conn[flow] // rests when another has a packet
 	stories  stories
 	rep      Report
 	alerts   [4]AlertSeen

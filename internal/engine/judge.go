@@ -171,12 +171,14 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	want := uint32(0)
 	if f.phase == decided && e.cfg.Offload && !(f.pinned && e.tied(c)) {
 		want = e.cfg.Marks.Accepted(e.cfg.Generation)
-		e.leaving = c
 		if !f.offloaded {
 			f.offloaded = true
 			e.counts.Offloaded++
 			c.Loosen()
 		}
+	}
+	if f.offloaded || f.phase == decided && e.table.Len()-e.table.AtRest() > awakeMost {
+		e.leaving = c
 	}
 	return e.answer(p, want)
 }

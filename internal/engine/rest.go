@@ -9,6 +9,11 @@ import (
 // Of a connection that is decided and not waited for by anybody many have the same:
 // it is kept once for all of them, and the table has them rest.
 
+// awakeMost is of how many connections that do not rest those that are decided wait
+// for ten seconds of silence. Beyond that they rest with another one's next packet:
+// of a million there may be a packet now and then of each.
+const awakeMost = 1 << 14
+
 // rested keeps that. There are never more than connections that rest. The zero rested
 // is empty.
 type rested struct {
@@ -102,6 +107,9 @@ func (e *Engine) pack(c *conntrack.Conn[flow]) (uint32, bool) {
 	if !f.restful() {
 		return 0, false
 	}
+	if e.leaving == c {
+		e.leaving = nil
+	}
 	if s := e.stories.any(c.ID); s != nil {
 		s.conn, s.rests = nil, c.Place()
 	}
@@ -120,8 +128,8 @@ func (e *Engine) unpack(c *conntrack.Conn[flow], n uint32, copied bool) {
 	}
 }
 
-// rest has the connection rest that was left to the kernel last: its packets may have
-// come in one batch, the next is its end.
+// rest has the connection rest whose packet was the latest, if it need not wait: of
+// one that was left to the kernel the next packet is its end.
 func (e *Engine) rest() {
 	if c := e.leaving; c != nil {
 		e.leaving = nil
