@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -93,7 +94,9 @@ func instructions(name string) (n, packets int, err error) {
 	}
 	for _, path := range threads {
 		id, _ := strconv.Atoi(filepath.Base(path))
-		if err := syscall.PtraceAttach(id); err != nil {
+		if err := syscall.PtraceAttach(id); errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		} else if err != nil {
 			return 0, 0, fmt.Errorf("ptrace: %w", err)
 		}
 		held = append(held, id)
@@ -101,11 +104,15 @@ func instructions(name string) (n, packets int, err error) {
 			return 0, 0, err
 		}
 	}
-	defer time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }).Stop() // one that stands still may hold what this one needs
+	stuck := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }) // one that stands still may hold what this one needs
+	defer stuck.Stop()
 	if _, err := in.Write([]byte{0}); err != nil {
 		return 0, 0, err
 	}
 	for counts := false; ; n++ {
+		if n%10_000 == 0 {
+			stuck.Reset(time.Minute)
+		}
 		st, err := step(tid)
 		switch {
 		case err != nil:
