@@ -35,7 +35,10 @@ func measureBulk(ctx context.Context, s settings, r *results) error {
 	if err != nil {
 		return err
 	}
-	for range s.rounds {
+	for n := range s.rounds {
+		if s.over(ctx, n) {
+			break
+		}
 		for _, f := range s.turns(append([]firewall{row(tracked)}, rows()...), r) {
 			if err := bulkRow(s, l, f, server, r); err != nil {
 				return err
@@ -82,6 +85,9 @@ func measurePairs(ctx context.Context, s settings, r *results) error {
 		return err
 	}
 	for pair := range s.pairs {
+		if s.over(ctx, pair) {
+			break
+		}
 		speeds := map[string]float64{}
 		order := []string{none, offloaded, tracked}
 		if pair%2 == 1 {

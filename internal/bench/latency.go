@@ -48,7 +48,10 @@ func measureLatency(ctx context.Context, s settings, r *results) error {
 	if err != nil {
 		return err
 	}
-	for range s.rounds {
+	for n := range s.rounds {
+		if s.over(ctx, n) {
+			break
+		}
 		var base time.Duration
 		for _, f := range s.turns(rows(), r) {
 			if r.has(load, f.name) && !r.has(latency50, f.name) {

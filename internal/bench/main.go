@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ type settings struct {
 	only    string         // the one phase to be measured; "" is all
 	rows    *regexp.Regexp // of the rows to be measured, beside none and accept-all; nil is all
 
+	budget    time.Duration // in which rounds begin, each phase its share
+	until     time.Time     // in which rounds of this phase begin
 	rounds    int
 	bulk      int64         // bytes of a download
 	pairs     int           // of downloads, offloaded and plain
@@ -35,11 +38,11 @@ type settings struct {
 }
 
 func full() settings {
-	return settings{rounds: 5, bulk: 256 << 20, pairs: 25, pairBytes: 256 << 20, visits: 400 * time.Millisecond, played: 12000, bursts: 8, requests: 700 * time.Millisecond}
+	return settings{budget: 6 * time.Minute, rounds: 5, bulk: 256 << 20, pairs: 25, pairBytes: 256 << 20, visits: 400 * time.Millisecond, played: 12000, bursts: 8, requests: 700 * time.Millisecond}
 }
 
 func short() settings {
-	return settings{rounds: 1, bulk: 32 << 20, pairs: 3, pairBytes: 64 << 20, visits: 200 * time.Millisecond, played: 2000, bursts: 2, requests: 300 * time.Millisecond}
+	return settings{budget: time.Minute, rounds: 1, bulk: 32 << 20, pairs: 3, pairBytes: 64 << 20, visits: 200 * time.Millisecond, played: 2000, bursts: 2, requests: 300 * time.Millisecond}
 }
 
 func main() {
@@ -95,29 +98,35 @@ func bench() error {
 	}
 	defer os.RemoveAll(s.dir)
 	r := &results{machine: thisMachine(), settings: s}
-	if err := measure(ctx, s, r); err != nil {
-		return err
-	}
-	r.print(os.Stdout)
+	err = measure(ctx, s, r)
+	r.print(os.Stdout) // what there is, when it was told to end
 	if *json != "" {
-		return r.write(*json)
+		err = errors.Join(err, r.write(*json))
 	}
-	return nil
+	return err
+}
+
+// over reports whether round n is not to begin, for there is no time: a busy machine
+// has fewer of them.
+func (s settings) over(ctx context.Context, n int) bool {
+	return ctx.Err() != nil || n > 0 && time.Now().After(s.until)
 }
 
 // measure measures all phases, or the one that is wanted.
 func measure(ctx context.Context, s settings, r *results) error {
 	for _, phase := range []struct {
 		name    string
+		percent time.Duration // of the budget
 		measure func(context.Context, settings, *results) error
 	}{
-		{"bulk", measureBulk}, {"pairs", measurePairs}, {"visits", measureVisits},
-		{"played", measurePlayed}, {"latency", measureLatency},
+		{"bulk", 25, measureBulk}, {"pairs", 10, measurePairs}, {"visits", 30, measureVisits},
+		{"played", 20, measurePlayed}, {"latency", 15, measureLatency},
 	} {
 		if s.only != "" && s.only != phase.name {
 			continue
 		}
 		start := time.Now()
+		s.until = start.Add(s.budget * phase.percent / 100)
 		if err := phase.measure(ctx, s, r); err != nil {
 			return fmt.Errorf("%s: %w", phase.name, err)
 		}

@@ -104,7 +104,10 @@ func measurePlayed(ctx context.Context, s settings, r *results) error {
 		return err
 	}
 	defer w.close()
-	for range s.rounds {
+	for n := range s.rounds {
+		if s.over(ctx, n) {
+			break
+		}
 		for _, f := range s.turns(playedRows(), r) {
 			p, err := f.start(s, l)
 			if err != nil {

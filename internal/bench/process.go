@@ -185,8 +185,10 @@ func (p *process) queue() (q queued, err error) {
 // nap sleeps on the thread itself: the runtime's timers are a millisecond apart where it
 // has nothing else to do.
 func nap(d time.Duration) {
-	t := unix.NsecToTimespec(int64(d))
-	unix.Nanosleep(&t, nil)
+	if d > 0 {
+		t := unix.NsecToTimespec(int64(d))
+		unix.Nanosleep(&t, nil)
+	}
 }
 
 // watch reads the table of queues again and again.

@@ -39,6 +39,14 @@ func (r *results) miss(row, why string) {
 	r.missing[row] = why
 }
 
+// rounds is how many rounds a column has, at most.
+func (r *results) rounds(column string) (n int) {
+	for _, values := range r.columns[column] {
+		n = max(n, len(values))
+	}
+	return n
+}
+
 func (r *results) has(column, row string) bool { return len(r.columns[column][row]) > 0 }
 
 // spread is a median with the least and the most.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,8 @@ func visitQueued(k visitKind) string { return "packets queued per connection, " 
 
 const (
 	allVisits   = "connections/s, the four kinds in equal parts"
+	offeredRate = "connections/s where half of what plain forwarding carries comes"
+	offeredCPU  = "CPU µs per connection, half load"
 	visitMemory = "peak memory, connections"
 	visitors    = 16 // at the same time
 )
@@ -52,7 +55,10 @@ func measureVisits(ctx context.Context, s settings, r *results) error {
 		return err
 	}
 	defer stop()
-	for range s.rounds {
+	for n := range s.rounds {
+		if s.over(ctx, n) {
+			break
+		}
 		for _, f := range s.turns(rows(), r) {
 			if err := visitRow(s, l, f, r); err != nil {
 				return err
@@ -67,11 +73,14 @@ func visitRow(s settings, l *lab.Lab, f firewall, r *results) error {
 	if err != nil {
 		return err
 	}
+	if err := visitAtHalf(s, p, r); err != nil {
+		return errors.Join(err, p.stop())
+	}
 	var seconds float64 // for a connection of each kind
 	for _, k := range visitKinds {
 		cpu := p.cpu()
 		before, _ := p.queue()
-		n, took, err := visitFor(l, k, s.visits)
+		n, took, err := visitFor(l, k, s.visits, 0)
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %s: %w", f.name, k.name, err), p.stop())
 		}
@@ -86,9 +95,30 @@ func visitRow(s settings, l *lab.Lab, f firewall, r *results) error {
 	return p.stop()
 }
 
+// visitAtHalf has connections come at half the rate that plain forwarding carried in
+// the rounds so far, TLS 1.3 in full.
+func visitAtHalf(s settings, p *process, r *results) error {
+	k := visitKinds[2]
+	rate := r.spread(visitRate(k), none).median / 2
+	if rate == 0 { // this is the first row of the first round
+		n, took, err := visitFor(p.lab, k, s.visits, 0)
+		if err != nil {
+			return err
+		}
+		rate = float64(n) / took.Seconds() / 2
+	}
+	cpu := p.cpu()
+	n, took, err := visitFor(p.lab, k, s.visits, rate)
+	r.add(offeredRate, p.firewall.name, float64(n)/took.Seconds())
+	r.add(offeredCPU, p.firewall.name, (p.cpu()-cpu).Seconds()*1e6/float64(n))
+	return err
+}
+
 // visitFor makes connections of a kind for a while, visitors at the same time, and
-// tells how many there were.
-func visitFor(l *lab.Lab, k visitKind, d time.Duration) (n int, took time.Duration, err error) {
+// tells how many there were. They come at a rate, or with 0 as fast as they are served.
+func visitFor(l *lab.Lab, k visitKind, d time.Duration, rate float64) (n int, took time.Duration, err error) {
+	var due atomic.Int64 // how many were
+	var start time.Time
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	begin := make(chan struct{})
@@ -104,7 +134,10 @@ func visitFor(l *lab.Lab, k visitKind, d time.Duration) (n int, took time.Durati
 			ready.Done()
 			<-begin
 			made := 0
-			for end := time.Now().Add(d); ferr == nil && time.Now().Before(end); made++ {
+			for end := start.Add(d); ferr == nil && time.Now().Before(end); made++ {
+				if rate > 0 {
+					nap(time.Until(start.Add(time.Duration(float64(due.Add(1)) / rate * 1e9))))
+				}
 				ferr = visit(l, c, k.resumed)
 			}
 			mu.Lock()
@@ -113,7 +146,7 @@ func visitFor(l *lab.Lab, k visitKind, d time.Duration) (n int, took time.Durati
 		})
 	}
 	ready.Wait()
-	start := time.Now()
+	start = time.Now()
 	close(begin)
 	all.Wait()
 	return n, time.Since(start), err
