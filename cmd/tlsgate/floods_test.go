@@ -259,13 +259,13 @@ func floodPins(ctx context.Context, l *lab.Lab) error {
 // talkHello answers a hello, and says no more.
 func talkHello(c net.Conn) {
 	if _, err := c.Read(make([]byte, 4096)); err == nil {
-		c.Write(serverHello())
+		c.Write(helloOfServer())
 		io.Copy(io.Discard, c)
 	}
 }
 
 // serverHello is one of TLS 1.2.
-func serverHello() []byte {
+func helloOfServer() []byte {
 	hello := append([]byte{22, 3, 3, 0, 44, 2, 0, 0, 40, 3, 3}, make([]byte, 32)...)
 	return append(hello, 0, 0xc0, 0x2f, 0, 0, 0)
 }
@@ -283,7 +283,7 @@ func talkChain(c net.Conn) {
 	}
 	n := len(list)
 	message := append([]byte{11, byte((n + 3) >> 16), byte((n + 3) >> 8), byte(n + 3), byte(n >> 16), byte(n >> 8), byte(n)}, list...)
-	out := serverHello()
+	out := helloOfServer()
 	for len(message) > 0 {
 		part := min(len(message), 1<<14)
 		out = append(out, 22, 3, 3, byte(part>>8), byte(part))
@@ -302,7 +302,7 @@ func talkCertificates(c net.Conn) {
 		talkChain(c)
 		return
 	}
-	first := append(serverHello(), handshakeWithoutEnd(11)...)
+	first := append(helloOfServer(), handshakeWithoutEnd(11)...)
 	then := append([]byte{22, 3, 3, 1 << 6, 0}, make([]byte, 1<<14)...)
 	goOn(context.Background(), c, first, then)
 }

@@ -42,7 +42,7 @@ func TestIntegrationOverflow(t *testing.T) {
 				f := startFirewall(t, l, fmt.Sprintf("[queue]\nworkers = 1\nfail_open = %v\nbackend = %q\n[intercept]\nports = [\"443-446\"]\n", failOpen, backend), "--events", "none")
 				f.cmd.Process.Signal(syscall.SIGSTOP)
 				time.Sleep(200 * time.Millisecond) // until all its threads have noticed
-				overflowing, cancel := context.WithTimeout(t.Context(), time.Second)
+				overflowing, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				if err := floodSYNs(overflowing, l); err != nil {
 					t.Fatal(err)
