@@ -1,8 +1,8 @@
 package conntrack
 
 import (
-	"hash/maphash"
 	"math/bits"
+	"math/rand/v2"
 
 	"tlsgate/conntrack/seqnum"
 )
@@ -17,23 +17,25 @@ type place = uint32
 // rests, in the second half.
 type head struct {
 	key   key
-	id    uint64   // 0: the place is free
-	links [2]links // by which
-	chain place    // the next one in a bucket of the index, or free
-	ref   uint32   // the Conn's place, or the caller's handle while it rests
-	slot  int16    // of the wheel
+	chain place  // the next one in a bucket of the index, or free
+	ref   uint32 // the Conn's place, or the caller's handle while it rests
+	slot  int16  // of the wheel
 	rank  rank
 	flags restFlags
 
+	state     State        // as below
+	sideFlags [2]sideFlags // the same
+
+	id    uint64   // 0: the place is free
+	links [2]links // by which
+
 	// While it rests, as in Conn:
-	state       State
-	sideFlags   [2]sideFlags
-	windows     [2]uint16
+	start, last int64
 	sides       [2]restedSide
 	packets     [2]uint32
 	bytes       [2]uint32 // the lower half
 	more        [2]uint16 // and half of the upper one
-	start, last int64
+	windows     [2]uint16
 }
 
 // restedSide are a side's numbers.
@@ -76,30 +78,53 @@ func (s *heads) give(p place) {
 
 // index finds the head with a key, by a hash that nobody outside can foretell. It
 // grows by a bucket at a time (linear hashing), so that no packet waits for more. The
-// zero index lacks hash.
+// zero index lacks heads and secrets.
 type index struct {
 	heads   *heads
-	hash    func(key) uint32
-	buckets [][]place // in pieces of slab
-	size    uint32    // buckets
+	secrets [8]uint64
+	hash    func(key) uint32 // takes the place of the keyed one, in tests
+	buckets [][]place        // in pieces of slab
+	size    uint32           // buckets
+	mask    uint32           // of a hash: the next power of two, less one
 	len     int
 }
 
 // The index has four buckets for three entries.
 const perBucket, buckets = 3, 4
 
-func newIndex(h *heads) index {
-	seed := maphash.MakeSeed()
-	return index{heads: h, hash: func(k key) uint32 { return uint32(maphash.Comparable(seed, k)) }}
+func newIndex(s *heads) index {
+	x := index{heads: s}
+	for i := range x.secrets {
+		x.secrets[i] = rand.Uint64()
+	}
+	return x
+}
+
+// sum is the hash of a key: NH of RFC 4418, Section 5.2.2, with words of 64 bits, of
+// which two keys collide by one secret in 2^64; and the same of what comes out, for
+// that is more than a bucket's number.
+func (x *index) sum(k *key) uint32 {
+	if x.hash != nil {
+		return x.hash(*k)
+	}
+	s := &x.secrets
+	high, low := bits.Mul64(k.loLow+s[0], k.hiLow+s[1])
+	h, l := bits.Mul64(k.loHigh+s[2], k.hiHigh+s[3])
+	low, carry := bits.Add64(low, l, 0)
+	high += h + carry
+	h, l = bits.Mul64(uint64(k.ports)<<32+uint64(k.family)+s[4], s[5])
+	low, carry = bits.Add64(low, l, 0)
+	high += h + carry
+	high, low = bits.Mul64(high+s[6], low+s[7])
+	return uint32(high ^ low)
 }
 
 // bucket is where a hash belongs: of the buckets that the next power of two would
 // have, those that are not there yet are still one with their lower halves.
 func (x *index) bucket(hash uint32) *place {
-	mask := uint32(1)<<bits.Len32(x.size-1) - 1
-	b := hash & mask
+	b := hash & x.mask
 	if b >= x.size {
-		b = hash & (mask >> 1)
+		b = hash & (x.mask >> 1)
 	}
 	return &x.buckets[b/slab][b%slab]
 }
@@ -109,14 +134,15 @@ func (x *index) find(k *key) place {
 	if x.len == 0 {
 		return 0
 	}
-	for p := *x.bucket(x.hash(*k)); p != 0; {
+	p := *x.bucket(x.sum(k))
+	for p != 0 {
 		h := x.heads.at(p)
 		if h.key.same(k) {
-			return p
+			break
 		}
 		p = h.chain
 	}
-	return 0
+	return p
 }
 
 // add files a head that has its key.
@@ -130,7 +156,7 @@ func (x *index) add(p place) {
 
 func (x *index) push(p place) {
 	h := x.heads.at(p)
-	b := x.bucket(x.hash(h.key))
+	b := x.bucket(x.sum(&h.key))
 	h.chain, *b = *b, p
 }
 
@@ -143,7 +169,8 @@ func (x *index) grow() {
 	if x.size == 1 {
 		return
 	}
-	split := x.size - 1 - 1<<(bits.Len32(x.size-1)-1)
+	x.mask = 1<<bits.Len32(x.size-1) - 1
+	split := (x.size - 1) & (x.mask >> 1)
 	b := &x.buckets[split/slab][split%slab]
 	p := *b
 	for *b = 0; p != 0; {
@@ -156,7 +183,7 @@ func (x *index) grow() {
 // remove takes a head out.
 func (x *index) remove(p place) {
 	h := x.heads.at(p)
-	at := x.bucket(x.hash(h.key))
+	at := x.bucket(x.sum(&h.key))
 	for *at != p {
 		at = &x.heads.at(*at).chain
 	}

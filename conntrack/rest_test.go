@@ -337,8 +337,44 @@ func TestIndex(t *testing.T) {
 			}
 		}
 	}
-	one, two := newIndex(new(heads)), newIndex(new(heads))
-	if k := (key{ports: 1}); one.hash(k) == two.hash(k) && one.hash(key{ports: 2}) == two.hash(key{ports: 2}) {
+	one, two := &New[int](Config{}, nil).index, &New[int](Config{}, nil).index
+	if a, b := (key{ports: 1}), (key{ports: 2}); one.sum(&a) == two.sum(&a) && one.sum(&b) == two.sum(&b) {
 		t.Error("two tables have the same hashes")
+	}
+}
+
+// TestIndexSpread: the longest bucket is short, for keys as they come: many ports of
+// one client, many clients of one server, IPv6 prefixes, and both ends alike.
+func TestIndexSpread(t *testing.T) {
+	const n = 100_000
+	for name, of := range map[string]func(uint64) key{
+		"ports": func(i uint64) key {
+			return key{loLow: 0xffff0a000001 + i>>16, hiLow: 0xffffc0000201, ports: uint32(i)<<16 | 443}
+		},
+		"clients": func(i uint64) key {
+			return key{loLow: 0xffff0a000000 + i, hiLow: 0xffffc0000201, ports: 40000<<16 | 443}
+		},
+		"prefixes": func(i uint64) key { return key{loHigh: i << 16, loLow: 1, hiHigh: 0x20010db8 << 32, hiLow: 1} },
+		"alike":    func(i uint64) key { return key{loHigh: i, loLow: i, hiHigh: i, hiLow: i} },
+		"opposite": func(i uint64) key { return key{loLow: i, hiLow: -i, ports: uint32(i)} },
+	} {
+		var s heads
+		x := newIndex(&s)
+		for i := range uint64(n) {
+			p := s.take()
+			s.at(p).key = of(i)
+			x.add(p)
+		}
+		longest := 0
+		for b := range x.size {
+			length := 0
+			for p := x.buckets[b/slab][b%slab]; p != 0; p = s.at(p).chain {
+				length++
+			}
+			longest = max(longest, length)
+		}
+		if longest > 16 { // of random numbers: 10 or so
+			t.Errorf("%s: a bucket of %d", name, longest)
+		}
 	}
 }
