@@ -43,7 +43,7 @@ func TestBaseline(t *testing.T) {
 	if *baseline != "update" && (then.Go != now.Go || then.Arch != now.Arch) {
 		t.Fatalf("the baseline is of %s for %s, this is %s for %s: other compilers make other instructions", then.Go, then.Arch, now.Go, now.Arch)
 	}
-	t.Logf("%-22s %12s %12s  %s", "a packet's", "instructions", "baseline", "ratio")
+	t.Logf("%-40s %12s %12s  %s", "a packet's", "instructions", "baseline", "ratio")
 	for _, r := range rows {
 		was := then.Rows[r.name]
 		is := perPacket(t, r)
@@ -55,7 +55,7 @@ func TestBaseline(t *testing.T) {
 		if was > 0 {
 			ratio = fmt.Sprintf("%.3f", is/was)
 		}
-		t.Logf("%-22s %12.1f %12.1f  %s", r.name, is, was, ratio)
+		t.Logf("%-40s %12.1f %12.1f  %s", r.name, is, was, ratio)
 		if *baseline != "update" && is > was*baselineMost {
 			t.Errorf("%s takes more than %.2f of the baseline", r.name, baselineMost)
 		}

@@ -24,6 +24,8 @@ type traffic struct {
 	port    uint16
 	now     int64
 	e       *Engine // that judges it
+	// unsummed: checksums are not ready.
+	unsummed bool
 }
 
 // onTheWay is one packet of it.
@@ -65,7 +67,7 @@ func handshakes(t testing.TB, together int) *traffic {
 func bulk(k *link, n int) *traffic {
 	const mss = 1448
 	records := bytes.Repeat(append([]byte{23, 3, 3, 0x40, 0}, make([]byte, 1<<14)...), n)
-	x := &traffic{opens: 1, goesOn: uint32(len(records)), link: k, now: k.lab.now, e: k.lab.e}
+	x := &traffic{opens: 1, goesOn: uint32(len(records)), link: k, now: k.lab.now, e: k.lab.e, unsummed: true}
 	before := len(k.ends[0].got) - len(records) // next goes on from there
 	for at := 0; at < len(records); at += mss {
 		s := k.segment(reply, before+at, records[at:min(at+mss, len(records))], packet.ACK)
@@ -134,6 +136,7 @@ var rows = []row{
 	{"decide/bulk", alone(newBulk, decideRound)},
 	{"decide/10000 rules", alone(newManyRules, decideRound)},
 	{"engine/handshakes", alone(newHandshakes, engineRound)},
+	{"engine/handshakes, checksums not ready", alone(newUnsummed, engineRound)},
 	{"engine/bulk", alone(newBulk, engineRound)},
 	{"engine/10000 rules", alone(newManyRules, engineRound)},
 }
@@ -155,6 +158,13 @@ func alone(traffics func(t testing.TB, together, records int) *traffic, rounds f
 func newHandshakes(t testing.TB, together, _ int) *traffic {
 	x := handshakes(t, together)
 	x.e = New(unoffloaded(), partner())
+	return x
+}
+
+// newUnsummed are handshakes as they come where the sender's checksums are offloaded.
+func newUnsummed(t testing.TB, together, records int) *traffic {
+	x := newHandshakes(t, together, records)
+	x.unsummed = true
 	return x
 }
 
@@ -320,7 +330,7 @@ func decideRound(_ testing.TB, x *traffic) func() {
 }
 
 func engineRound(t testing.TB, x *traffic) func() {
-	e, q := x.e, nfq.Packet{Mark: foreign, GSO: true, ChecksumNotReady: true}
+	e, q := x.e, nfq.Packet{Mark: foreign, GSO: x.unsummed, ChecksumNotReady: x.unsummed}
 	return func() {
 		for i := range x.packets {
 			p := &x.packets[i]
