@@ -58,6 +58,7 @@ func newDiary(cfg Config, p *tlsrules.Policy) *diary {
 	cfg.Inject = func(b []byte, dev uint32) error { fmt.Fprintf(&d.b, "injected %x %d\n", b, dev); return nil }
 	cfg.Refuse = func(b []byte, dev uint32) error { fmt.Fprintf(&d.b, "refused %x %d\n", b, dev); return nil }
 	d.e = New(cfg, p)
+	d.e.forgotten.limit = 1 << 16 // it takes nobody for another
 	return d
 }
 
