@@ -144,20 +144,16 @@ func TestMemoryInspected(t *testing.T) {
 }
 
 // TestBusyGateway is the third of the stories that this program is for: 13,000
-// established connections, 94,000 in TIME_WAIT, and 2,000 new ones a second. Nothing is
-// lost, and memory does not grow. TLSGATE_BUSY says for how long by the engine's clock.
+// established connections, those of two minutes in TIME_WAIT (240,000, where the story has
+// 94,000), and 2,000 new ones a second. Nothing is lost, and memory does not grow.
+// TLSGATE_BUSY says for how long by the engine's clock.
 func TestBusyGateway(t *testing.T) {
 	const established, perSecond = 13000, 2000
 	lasts, err := time.ParseDuration(os.Getenv("TLSGATE_BUSY"))
 	if err != nil {
 		lasts = 5 * time.Second
 	}
-	cfg := func() *many {
-		x := newMany(t, partner(), 262144, true)
-		x.e.cfg.Limits.Connections = 262144
-		return x
-	}
-	x := cfg()
+	x := newMany(t, partner(), 262144, true)
 	opened, ended := 0, 0
 	step := func() { // a second
 		for until := x.now + second; x.now < until; {
@@ -171,7 +167,7 @@ func TestBusyGateway(t *testing.T) {
 			x.now += int64(100 * time.Millisecond)
 		}
 	}
-	for x.e.table.Len() < established+94000 {
+	for range 130 { // the first ones in TIME_WAIT expire
 		step()
 	}
 	before, n := heapInUse(), x.e.table.Len()
@@ -183,12 +179,8 @@ func TestBusyGateway(t *testing.T) {
 	if s := x.e.table.Stats(); x.lost != 0 || s.Evicted+s.EvictedHalfOpen+s.Full != 0 {
 		t.Errorf("%d packets lost; %+v", x.lost, s)
 	}
-	most := before + before/10
-	if more := x.e.table.Len() - n; more > 0 { // those that are over stay for two minutes
-		most += more * 200
-	}
-	if after > most {
-		t.Errorf("%d kB, %d kB after %s", before>>10, after>>10, lasts)
+	if n < established+94000 || after > before+before/20 {
+		t.Errorf("%d connections; %d kB, %d kB after %s", n, before>>10, after>>10, lasts)
 	}
 }
 
