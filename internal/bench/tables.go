@@ -180,6 +180,7 @@ func (r *results) printPlayed(w io.Writer) {
 	r.table(w, "recorded handshakes, thousands of packets judged per second (of accept-all)", playedRows(), []column{
 		r.against("full queue emptied", drainRate, accepting, "%.0f", 1e-3),
 		r.value("lost", drainLost, "%.0f", 1),
+		r.against("CPU µs per packet", drainCPU, accepting, "%.2f", 1),
 		r.against("stream", streamRate, accepting, "%.0f", 1e-3),
 		r.value("lost", streamLost, "%.0f", 1),
 		r.value("CPUs busy", streamBusy, "%.2f", 1),
