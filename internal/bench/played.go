@@ -171,6 +171,9 @@ func stream(s settings, p *process, player *lab.Player, w *watch, r *results) er
 	}
 	after, err := empty(w)
 	took, cpu := time.Since(start).Seconds(), p.cpu()-cpu
+	if after.bound != p.firewall.queues {
+		return errors.Join(err, fmt.Errorf("it has ended: %s", p.said))
+	}
 	name, judged := p.firewall.name, after.judged()-before.judged()
 	r.add(streamRate, name, float64(judged)/took)
 	r.add(streamCPU, name, cpu.Seconds()*1e6/float64(s.played))
