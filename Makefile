@@ -11,6 +11,9 @@ GO       ?= go
 FUZZTIME ?= 20s
 CAPTURES ?= $(wildcard testdata/captures/*.pcapng)
 export GOFLAGS ?= -buildvcs=false
+# A test that fails fails its pipe.
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 
 .PHONY: build demo test lint bench adversary tools fuzz oracle captures deps generate clean
 
