@@ -8,7 +8,7 @@ import (
 
 // What a Footprint is made of, beside the sizes of our own types; bytes.
 const (
-	perKey      = 120     // of a connection in the table's map, when it has just grown
+	perKey      = 168     // of a connection's head and its share of the index
 	perSaid     = 2 << 10 // of what a connection has said: names, and their place in a map
 	perRefusal  = 512
 	perStory    = 2560
