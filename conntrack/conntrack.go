@@ -204,6 +204,10 @@ func (c *Conn[V]) Acked(d Direction) seqnum.Value { return c.sides[d].acked }
 // Sent returns the number after the last one that d's sender has used.
 func (c *Conn[V]) Sent(d Direction) seqnum.Value { return c.sides[d].end }
 
+// Window returns the largest window that d's sender has advertised, in bytes: what it
+// has room for.
+func (c *Conn[V]) Window(d Direction) uint32 { return c.sides[d].maxWin }
+
 // FIN returns the number of the FIN that d's sender has sent, false for none.
 func (c *Conn[V]) FIN(d Direction) (seqnum.Value, bool) { return c.sides[d].fin, c.sides[d].finSeen }
 

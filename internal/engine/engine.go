@@ -68,7 +68,7 @@ type Engine struct {
 	alerts   [4]AlertSeen
 	told     map[*inspection]int // of budget, for hellos that say more than usual
 	scratch  []byte              // packets of our own are built here
-	clear    bool                // the packet at hand is read for more than record headers
+	hello    bool                // the packet at hand is a client's that may say what is judged
 	readsAll bool                // of tests: no segment is passed over
 }
 
@@ -110,7 +110,7 @@ type Result struct {
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	e.now, e.in = now, p.InDev
 	e.begin(now)
-	e.opening.c, e.stories.conn, e.clear = nil, nil, false
+	e.opening.c, e.stories.conn, e.hello = nil, nil, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -152,7 +152,7 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 	if seg.MSS > mostSegment {
 		e.limitMSS(seg, &r)
 	}
-	if e.clear {
+	if e.hello {
 		e.ownCopy(p, seg, &r)
 	}
 	return r
@@ -225,7 +225,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if f.phase == refused && t.Outcome == conntrack.Known {
 		return e.refusedAgain(c, t.Dir, p, seg)
 	}
-	e.clear = f.inHandshake()
+	e.hello = tellsHello(c, t.Dir, seg)
 	e.acknowledge(c, t.Dir)
 	var r Result
 	if e.inside(c, t.Dir, seg) {

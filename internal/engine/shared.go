@@ -1,15 +1,24 @@
 package engine
 
 import (
+	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
-	"tlsgate/tlsrules/tlswire"
 )
 
-// inHandshake reports whether what comes is read for more than the headers of
-// records, or may come in the place of what was.
-func (f *flow) inHandshake() bool {
-	return f.phase == settling || f.phase == reading && (f.ins == nil || f.ins.tls.Phase < tlswire.PhaseHandshakeDone)
+// roomy is the window, in bytes, of a receiver that has room for copies: those take
+// more of its socket's memory than what came, and one with room for a packet or two
+// would never take them.
+const roomy = 8 << 10
+
+// tellsHello reports whether a segment may say what a client asks for, or may come in the
+// place of one that did. What a server says it says in earnest.
+func tellsHello(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) bool {
+	f := &c.Value
+	if d != conntrack.Original || f.phase != reading && f.phase != settling || c.Window(conntrack.Reply) < roomy {
+		return false
+	}
+	return f.phase == reading && !f.complete || seg.Seq.Less(f.streams[d].Next())
 }
 
 // ownCopy has a packet of this machine's go on with the bytes that were read. Where its
