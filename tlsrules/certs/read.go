@@ -212,6 +212,7 @@ func (c *Certificate) altNames(s cryptobyte.String) {
 		}
 		c.SANs = append(c.SANs, Name{kind, clip(altName(kind, body), maxValue)})
 	}
+	c.SANs = append([]Name(nil), c.SANs...) // which is kept, without the room to grow
 }
 
 // text reports whether the kind is a string of octets.
