@@ -187,7 +187,12 @@ func namesAround() (list []Trick) {
 		if u.honest || u.stamps {
 			continue
 		}
+		model := ""
+		if u.name == "an AO option" {
+			model = "a kernel without TCP-AO takes it, and then the name is a permitted one"
+		}
 		list = append(list, Trick{Name: "only the name, before and after the real one: " + u.name, Group: Published, Ambiguous: true, Why: whyRead,
+			Model: model,
 			Play: func(p *Peer) {
 				p.open()
 				p.settle()

@@ -91,7 +91,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		FirstID:     cfg.FirstID,
 		StepID:      cfg.StepID,
 	}, e.ended)
-	e.forgotten.limit = cfg.Limits.Connections
+	e.forgotten.limit = max(cfg.Limits.Connections, 1<<14) // a small filter takes strangers for them
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
 		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack})

@@ -70,7 +70,7 @@ func TestForgottenBounded(t *testing.T) {
 			l.link4().open()
 		}
 	}
-	if n := len(l.e.forgotten.bits[0]); n != 64*forgottenBits/64 || l.e.forgotten.bits[1] != nil {
+	if n := len(l.e.forgotten.bits[0]); n != l.e.forgotten.limit*forgottenBits/64 || l.e.forgotten.bits[1] != nil {
 		t.Errorf("%d words of this age, %d of the one before", n, len(l.e.forgotten.bits[1]))
 	}
 	l.now += 11 * second
