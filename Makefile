@@ -34,7 +34,7 @@ lint:
 	$(GO) tool staticcheck ./...
 
 test: deps lint
-	FRESH=1 scripts/fuzz 2s
+	FRESH=1 scripts/fuzz 1s
 	CI=$${CI:-} $(GO) test -timeout 15m ./...
 
 bench: deps build
