@@ -15,7 +15,10 @@ const roomy = 8 << 10
 // place of one that did. What a server says it says in earnest.
 func tellsHello(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) bool {
 	f := &c.Value
-	if d != conntrack.Original || f.phase != reading && f.phase != settling || c.Window(conntrack.Reply) < roomy {
+	if d != conntrack.Original || f.phase != reading && f.phase != settling {
+		return false
+	}
+	if w := c.Window(conntrack.Reply); 0 < w && w < roomy { // 0: it has not been heard yet
 		return false
 	}
 	return f.phase == reading && !f.complete || seg.Seq.Less(f.streams[d].Next())

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"tlsgate/conntrack/packet"
@@ -48,5 +49,34 @@ func TestSharedMemoryOnce(t *testing.T) {
 	}
 	if c := l.e.counts; c.Offloaded != 0 || c.Refused != 0 {
 		t.Errorf("%d offloaded, %d refused", c.Offloaded, c.Refused)
+	}
+}
+
+// TestSharedMemoryWindow: only a server that is known to have no room for copies is
+// given none. One that has not been heard yet, of a connection that began unseen, is.
+func TestSharedMemoryWindow(t *testing.T) {
+	good, _ := hellos(t)
+	for _, tt := range []struct {
+		window int // the server's, -1: it is not heard
+		copied bool
+	}{{-1, true}, {roomy - 1, false}, {roomy, true}} {
+		cfg := config()
+		cfg.Default.Midstream = MidstreamAccept
+		l := newLab(t, cfg, named("api.bank.example"))
+		k := l.link4()
+		l.alter = func(p *nfq.Packet) {
+			if binary.BigEndian.Uint16(p.Payload[20:]) == 443 { // the server's
+				binary.BigEndian.PutUint16(p.Payload[20+14:], uint16(tt.window))
+			}
+		}
+		if tt.window >= 0 && !k.open() {
+			t.Fatal("no connection")
+		}
+		s := k.segment(original, 0, good, packet.ACK|packet.PSH)
+		raw := s.append(nil)
+		r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw), ChecksumNotReady: true}, l.now)
+		if r.Verdict == nfq.Drop || tt.copied != (r.Payload != nil) {
+			t.Errorf("window %d: verdict %v, replaced by %d bytes", tt.window, r.Verdict, len(r.Payload))
+		}
 	}
 }
