@@ -39,6 +39,9 @@ const (
 	allVisits   = "connections/s, the four kinds in equal parts"
 	offeredRate = "connections/s where half of what plain forwarding carries comes"
 	offeredCPU  = "CPU µs per connection, half load"
+	offered50   = "added µs until a connection's answer is there, half load, p50"
+	offered99   = "added µs until a connection's answer is there, half load, p99"
+	bareVisit   = "µs until a connection's answer is there, half load, plain forwarding, p50"
 	visitMemory = "peak memory, connections"
 	visitors    = 16 // at the same time
 )
@@ -59,8 +62,9 @@ func measureVisits(ctx context.Context, s settings, r *results) error {
 		if s.over(ctx, n) {
 			break
 		}
+		var base time.Duration
 		for _, f := range s.turns(rows(), r) {
-			if err := visitRow(s, l, f, r); err != nil {
+			if err := visitRow(s, l, f, &base, r); err != nil {
 				return err
 			}
 		}
@@ -68,27 +72,29 @@ func measureVisits(ctx context.Context, s settings, r *results) error {
 	return nil
 }
 
-func visitRow(s settings, l *lab.Lab, f firewall, r *results) error {
+// visitRow measures one row. The base is how long a connection takes without a
+// firewall, in the same round.
+func visitRow(s settings, l *lab.Lab, f firewall, base *time.Duration, r *results) error {
 	p, err := f.start(s, l)
 	if err != nil {
 		return err
 	}
-	if err := visitAtHalf(s, p, r); err != nil {
+	if err := visitAtHalf(s, p, base, r); err != nil {
 		return errors.Join(err, p.stop())
 	}
 	var seconds float64 // for a connection of each kind
 	for _, k := range visitKinds {
 		cpu := p.cpu()
 		before, _ := p.queue()
-		n, took, err := visitFor(l, k, s.visits, 0)
+		made, err := visitFor(l, k, s.visits, 0)
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %s: %w", f.name, k.name, err), p.stop())
 		}
 		after, _ := p.queue()
-		r.add(visitRate(k), f.name, float64(n)/took.Seconds())
-		r.add(visitCPU(k), f.name, (p.cpu()-cpu).Seconds()*1e6/float64(n))
-		r.add(visitQueued(k), f.name, float64(after.given-before.given)/float64(n))
-		seconds += took.Seconds() / float64(n)
+		r.add(visitRate(k), f.name, made.rate())
+		r.add(visitCPU(k), f.name, (p.cpu()-cpu).Seconds()*1e6/made.number())
+		r.add(visitQueued(k), f.name, float64(after.given-before.given)/made.number())
+		seconds += 1 / made.rate()
 	}
 	r.add(allVisits, f.name, float64(len(visitKinds))/seconds)
 	r.add(visitMemory, f.name, p.peak())
@@ -97,26 +103,44 @@ func visitRow(s settings, l *lab.Lab, f firewall, r *results) error {
 
 // visitAtHalf has connections come at half the rate that plain forwarding carried in
 // the rounds so far, TLS 1.3 in full.
-func visitAtHalf(s settings, p *process, r *results) error {
-	k := visitKinds[2]
+func visitAtHalf(s settings, p *process, base *time.Duration, r *results) error {
+	k, name := visitKinds[2], p.firewall.name
 	rate := r.spread(visitRate(k), none).median / 2
 	if rate == 0 { // this is the first row of the first round
-		n, took, err := visitFor(p.lab, k, s.visits, 0)
+		made, err := visitFor(p.lab, k, s.visits, 0)
 		if err != nil {
 			return err
 		}
-		rate = float64(n) / took.Seconds() / 2
+		rate = made.rate() / 2
 	}
 	cpu := p.cpu()
-	n, took, err := visitFor(p.lab, k, s.visits, rate)
-	r.add(offeredRate, p.firewall.name, float64(n)/took.Seconds())
-	r.add(offeredCPU, p.firewall.name, (p.cpu()-cpu).Seconds()*1e6/float64(n))
-	return err
+	made, err := visitFor(p.lab, k, 2*s.visits, rate)
+	if err != nil {
+		return err
+	}
+	r.add(offeredRate, name, made.rate())
+	r.add(offeredCPU, name, (p.cpu()-cpu).Seconds()*1e6/made.number())
+	if name == none {
+		*base = percentile(made.times, 50)
+		r.add(bareVisit, name, base.Seconds()*1e6)
+	}
+	r.add(offered50, name, (percentile(made.times, 50)-*base).Seconds()*1e6)
+	r.add(offered99, name, (percentile(made.times, 99)-*base).Seconds()*1e6)
+	return nil
 }
 
-// visitFor makes connections of a kind for a while, visitors at the same time, and
-// tells how many there were. They come at a rate, or with 0 as fast as they are served.
-func visitFor(l *lab.Lab, k visitKind, d time.Duration, rate float64) (n int, took time.Duration, err error) {
+// visits are connections that were made.
+type visits struct {
+	took  time.Duration
+	times []time.Duration // each one's, from when it was to begin
+}
+
+func (v visits) number() float64 { return float64(len(v.times)) }
+func (v visits) rate() float64   { return v.number() / v.took.Seconds() }
+
+// visitFor makes connections of a kind for a while, visitors at the same time. They
+// come at a rate, or with 0 as fast as they are served.
+func visitFor(l *lab.Lab, k visitKind, d time.Duration, rate float64) (made visits, err error) {
 	var due atomic.Int64 // how many were
 	var start time.Time
 	var mu sync.Mutex
@@ -133,15 +157,18 @@ func visitFor(l *lab.Lab, k visitKind, d time.Duration, rate float64) (n int, to
 			ferr := visit(l, c, false)
 			ready.Done()
 			<-begin
-			made := 0
-			for end := start.Add(d); ferr == nil && time.Now().Before(end); made++ {
-				if rate > 0 {
-					nap(time.Until(start.Add(time.Duration(float64(due.Add(1)) / rate * 1e9))))
+			var times []time.Duration
+			for end := start.Add(d); ferr == nil && time.Now().Before(end); {
+				from := time.Now()
+				if rate > 0 { // who comes late has waited since then
+					from = start.Add(time.Duration(float64(due.Add(1)) / rate * 1e9))
+					nap(time.Until(from))
 				}
 				ferr = visit(l, c, k.resumed)
+				times = append(times, time.Since(from))
 			}
 			mu.Lock()
-			n, err = n+made, errors.Join(err, ferr)
+			made.times, err = append(made.times, times...), errors.Join(err, ferr)
 			mu.Unlock()
 		})
 	}
@@ -149,7 +176,8 @@ func visitFor(l *lab.Lab, k visitKind, d time.Duration, rate float64) (n int, to
 	start = time.Now()
 	close(begin)
 	all.Wait()
-	return n, time.Since(start), err
+	made.took = time.Since(start)
+	return made, err
 }
 
 // visit is a connection with a handshake, a request and its answer.
