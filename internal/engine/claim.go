@@ -278,8 +278,11 @@ func (e *Engine) owe(c *conntrack.Conn[flow]) {
 	if e.cfg.Pins == nil || e.cfg.Recorded || f.ins == nil || f.ins.foreign() {
 		return
 	}
-	facts := &f.ins.facts
-	rules := e.policy.Bound(&f.ins.judgement)
+	facts, bound := &f.ins.facts, &f.ins.judgement
+	if !f.provisional && !bound.Pins() {
+		return
+	}
+	rules := e.policy.Bound(bound)
 	if f.provisional {
 		rules = e.policy.Pinning(facts)
 	}

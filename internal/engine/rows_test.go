@@ -181,9 +181,10 @@ func newBulk(t testing.TB, _, records int) *traffic {
 	return bulk(k, records)
 }
 
+// unoffloaded is the configuration of these rows. Pins may be taken, as in the daemon.
 func unoffloaded() Config {
 	cfg := config()
-	cfg.Offload = false
+	cfg.Offload, cfg.Pins = false, NewPins(0, [16]byte{})
 	return cfg
 }
 
