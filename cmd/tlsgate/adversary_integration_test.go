@@ -107,7 +107,8 @@ func shortLife(t testing.TB, l *lab.Lab) {
 }
 
 // TestIntegrationAdversary plays the table against the daemon on the queue, with
-// Go's TLS on port 443 and OpenSSL's, in nginx, on port 8443.
+// Go's TLS on port 443 and OpenSSL's, in nginx, on port 8443; what servers do, with
+// servers that have no kernel.
 func TestIntegrationAdversary(t *testing.T) {
 	for title, policy := range map[string]string{
 		"default": adversary.Policy(""), "inspect": adversary.Policy("midstream = \"inspect\"\n"),
@@ -122,8 +123,9 @@ func TestIntegrationAdversary(t *testing.T) {
 			seen := serveAdversaries(t, l)
 			startNginx(t, l, files(t, l, 1), "8443 ssl")
 			awaitPort(t, l, 8443)
-			f := startFirewall(t, l, policy)
-			playTable(t, l, seen, title == "inspect")
+			raw := serveRaw(t, l)
+			f := startFirewall(t, l, strings.Replace(policy, `"8443"`, fmt.Sprintf(`"8443", "%d"`, raw.port.Port), 1))
+			playTable(t, l, seen, raw, title == "inspect")
 			if s := f.said(); strings.Contains(s, "panic") {
 				t.Error(s)
 			}
@@ -133,34 +135,43 @@ func TestIntegrationAdversary(t *testing.T) {
 
 // playTable plays every trick, many at once. What is refused at the ServerHello is
 // tried with one server.
-func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, inspect bool) {
+func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, raw *rawServers, inspect bool) {
 	t.Helper()
 	places := make(chan struct{}, adversaries)
 	var playing sync.WaitGroup
 	var results outcomes
 	defer results.log(t)
 	defer playing.Wait()
+	play := func(trick *adversary.Trick, stake adversary.Stake, where string, how func() string) {
+		places <- struct{}{}
+		playing.Go(func() {
+			defer func() { <-places }()
+			wrong := how()
+			results.note(trick, stake, wrong == "")
+			if wrong != "" {
+				t.Errorf("%s/%s, %s, %s: %s", trick.Group, trick.Name, stake, where, wrong)
+			}
+		})
+	}
+	families := []netip.Addr{l.Server.IPv4, l.Server.IPv6}
 	for _, trick := range adversary.Tricks() {
-		for _, server := range []netip.AddrPort{
-			netip.AddrPortFrom(l.Server.IPv4, 443), netip.AddrPortFrom(l.Server.IPv4, 8443),
-			netip.AddrPortFrom(l.Server.IPv6, 443), netip.AddrPortFrom(l.Server.IPv6, 8443),
-		} {
-			for _, stake := range trick.Stakes() {
-				switch {
-				case trick.Model != "" || trick.Strict,
-					stake == adversary.StakeNone && trick.Unseen && inspect,
-					stake == adversary.StakeSuite && server != netip.AddrPortFrom(l.Server.IPv4, 443):
+		for _, stake := range trick.Stakes() {
+			if trick.Model != "" || trick.Strict || stake == adversary.StakeNone && trick.Unseen && inspect {
+				continue
+			}
+			for _, family := range families {
+				if trick.Ours {
+					for _, stack := range adversary.Stacks()[:2] {
+						play(&trick, stake, fmt.Sprintf("%s, %s", family, stack.Name), func() string { return raw.playOnRaw(l, &trick, stack, family, stake) })
+					}
 					continue
 				}
-				places <- struct{}{}
-				playing.Go(func() {
-					defer func() { <-places }()
-					how := playOnWire(l, seen, &trick, server, stake)
-					results.note(&trick, stake, how == "")
-					if how != "" {
-						t.Errorf("%s/%s, %s, %s: %s", trick.Group, trick.Name, stake, server, how)
+				for _, port := range []uint16{443, 8443} {
+					server := netip.AddrPortFrom(family, port)
+					if stake != adversary.StakeSuite || server == netip.AddrPortFrom(l.Server.IPv4, 443) {
+						play(&trick, stake, server.String(), func() string { return playOnWire(l, seen, &trick, server, stake) })
 					}
-				})
+				}
 			}
 		}
 	}

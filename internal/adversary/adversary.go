@@ -57,6 +57,8 @@ type Trick struct {
 	// Unseen: the beginning is not seen, so that midstream = "inspect" refuses what
 	// rules require.
 	Unseen bool
+	// Ours: the server is one of ours, and does with its segments what the trick says.
+	Ours bool
 	// Model and Wire, if set, say why it is played only there.
 	Model, Wire string
 }
@@ -114,6 +116,9 @@ func (t *Trick) Label() string {
 	}
 	if t.Futile {
 		label += " (no server we know takes it)"
+	}
+	if t.Ours {
+		label += " (the server is one of ours)"
 	}
 	if t.Model != "" {
 		label += " (model: " + t.Model + ")"

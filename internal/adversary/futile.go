@@ -71,6 +71,10 @@ var futile = map[Group][]string{
 		"the name's length off by +1",
 		"the name's length off by -1",
 	},
+	Servers: {
+		"a SYN-ACK that acknowledges another number, alone",
+		"a SYN-ACK with an RST, then the SYN-ACK",
+	},
 	Middle: {
 		"an innocent hello that is answered, then the hello",
 		"an innocent hello that is answered, ChangeCipherSpec, then the hello",

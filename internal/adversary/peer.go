@@ -43,6 +43,8 @@ type Peer struct {
 	patient time.Duration
 	strict  bool // any answer is won
 	retries bool // a HelloRetryRequest answers a hello that is permitted
+	kernel  bool // the handshake is a kernel's
+	crossed bool // a SYN of the server's came in answer to ours
 }
 
 // NewPeer makes a client. quiet is how long nothing comes when nothing will.
@@ -187,7 +189,7 @@ func (p *Peer) pass(d time.Duration) {
 // again begins another connection on the ports.
 func (p *Peer) again(iss uint32) {
 	p.settle()
-	p.ISS, p.irs, p.heard, p.reset, p.una = iss, 0, false, false, 0
+	p.ISS, p.irs, p.heard, p.reset, p.una, p.crossed = iss, 0, false, false, 0, false
 	p.got, p.stream, p.early = nil, nil, map[int]byte{}
 }
 
@@ -212,7 +214,7 @@ func (p *Peer) insist() {
 // take takes a packet that came for the client.
 func (p *Peer) take(ip []byte) {
 	var t packet.Parsed
-	if ip == nil || packet.Decode(ip, &t) != packet.OK || t.Src != p.Server.Addr() || t.SrcPort != p.Server.Port() || t.Window == forgedWindow {
+	if ip == nil || hops(ip) < behind || packet.Decode(ip, &t) != packet.OK || p.kernel && !t.ChecksumOK() || t.Src != p.Server.Addr() || t.SrcPort != p.Server.Port() || t.Window == forgedWindow {
 		return
 	}
 	p.came++
@@ -221,15 +223,15 @@ func (p *Peer) take(ip []byte) {
 	}
 	switch {
 	case t.Flags.Has(packet.RST):
-		if p.heard && uint32(t.Seq)-p.next() < 1<<16 || !p.heard && uint32(t.Ack) == p.at(0) {
+		if p.heard && uint32(t.Seq)-p.next() < 1<<16 || !p.heard && t.Flags.Has(packet.ACK) && uint32(t.Ack) == p.at(0) {
 			p.reset = true
 		}
 		return
 	case t.Flags.Has(packet.SYN):
-		if t.Flags.Has(packet.ACK) && uint32(t.Ack)-p.ISS-1 < 1<<16 && !p.heard {
-			p.irs, p.heard, p.una = uint32(t.Seq), true, uint32(t.Ack)
-		}
+		p.takeSYN(&t)
 		return
+	case p.crossed && !p.heard && t.Flags.Has(packet.ACK) && uint32(t.Ack) == p.at(0):
+		p.heard, p.una = true, p.at(0)
 	}
 	if t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-p.una) > 0 {
 		p.una = uint32(t.Ack)

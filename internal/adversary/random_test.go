@@ -208,7 +208,7 @@ func (c *composer) forge() {
 	flags := []packet.Flags{packet.ACK, packet.ACK, packet.RST, packet.RST | packet.ACK, packet.FIN | packet.ACK, packet.SYN | packet.ACK, packet.SYN}[r.IntN(7)]
 	s := p.forged(r.IntN(300), flags)
 	if r.IntN(3) == 0 {
-		s.Payload = [][]byte{[]byte("SSH-2.0-x\r\n"), serverHello(p), []byte("220 x ESMTP\r\n")}[r.IntN(3)]
+		s.Payload = [][]byte{[]byte("SSH-2.0-x\r\n"), serverHello(aes128), []byte("220 x ESMTP\r\n")}[r.IntN(3)]
 	}
 	if r.IntN(4) == 0 {
 		s.Seq += uint32(r.IntN(100000))

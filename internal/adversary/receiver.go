@@ -69,6 +69,8 @@ type receiver struct {
 	began    int               // connections
 	flights  int               // answers
 	base     uint32            // bytes said before the program's answer
+	greet    func(r *receiver) // answers a SYN; nil sends a SYN-ACK
+	greeted  int               // times
 	speak    func(r *receiver) // sends the answer; nil sends it as TCP does
 }
 
@@ -83,13 +85,19 @@ const (
 
 const receiverWindow = 0xffff
 
-// segment is one of the receiver's.
+// segment sends one.
 func (r *receiver) segment(seq uint32, f packet.Flags, b []byte) {
+	s := r.made(seq, f, b)
+	r.send(s.Packet())
+}
+
+// made is a segment of the receiver's.
+func (r *receiver) made(seq uint32, f packet.Flags, b []byte) Segment {
 	s := Segment{From: r.addr, To: r.peer, Seq: seq, Ack: r.next, Flags: f, Window: receiverWindow, Payload: b}
 	if r.stamps {
 		s.Options = stamp(1, r.newest)
 	}
-	r.send(s.Packet())
+	return s
 }
 
 func (r *receiver) sent() uint32 { return r.iss + 1 + r.base + uint32(len(r.reply)) }
@@ -119,9 +127,20 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 	r.iss = 0x50000000 + uint32(r.began)*0x01000000
 	r.began++
 	r.base, r.next, r.una, r.stamps, r.newest = 0, r.irs+1, r.iss, t.HasTimestamp, t.TSVal
+	r.greeted = 0
 	r.stream, r.reply, r.early, r.urgent = nil, nil, map[uint32]byte{}, map[uint32]bool{}
 	if r.FastOpen {
 		r.text(uint32(t.Seq)+1, t)
+	}
+	r.answer()
+}
+
+// answer is the SYN-ACK.
+func (r *receiver) answer() {
+	r.greeted++
+	if r.greet != nil {
+		r.greet(r)
+		return
 	}
 	r.segment(r.iss, packet.SYN|packet.ACK, nil)
 }
@@ -130,8 +149,13 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 func (r *receiver) segmentArrives(t *packet.Parsed) {
 	seq, ahead := uint32(t.Seq), int32(uint32(t.Seq)-r.next)
 	switch {
+	case t.Flags.Has(packet.SYN|packet.ACK) && r.state == received && seq == r.irs && uint32(t.Ack) == r.iss+1:
+		r.state = established // by a simultaneous open
+		r.una = r.iss + 1
+		r.challenge()
+		return
 	case t.Flags.Has(packet.SYN) && r.state == received && seq == r.irs:
-		r.segment(r.iss, packet.SYN|packet.ACK, nil)
+		r.answer()
 		return
 	case t.Flags.Has(packet.RST):
 		if seq == r.next || r.RFC793 && ahead >= 0 && ahead < receiverWindow {
@@ -245,7 +269,7 @@ func (r *receiver) say() {
 func (r *receiver) again() {
 	switch {
 	case r.state == received:
-		r.segment(r.iss, packet.SYN|packet.ACK, nil)
+		r.answer()
 	case r.state == established:
 		r.say()
 	}

@@ -12,7 +12,7 @@ import (
 // not told above by another name: those on the client's segments with the data, those
 // on its handshake, and overlaps in sequence space.
 func published() []Trick {
-	return slices.Concat(genevaData(), genevaHandshake(), sequenceOverlaps(), namesAround())
+	return slices.Concat(genevaData(), genevaHandshake(), sequenceOverlaps(), namesAround(), comeAsYouAre())
 }
 
 // genevaData are copies of the segment with the hello, spoilt, in front of it.
