@@ -67,6 +67,59 @@ func joined(turns []turn) (all []turn) {
 	return all
 }
 
+// TestLooksLikeHello: of random bytes six may look like the beginning of a hello, once in
+// some 2,000 hellos with a post-quantum key share. Who has agreed to TLS, or need not, does
+// not begin to read there.
+func TestLooksLikeHello(t *testing.T) {
+	for _, p := range preludes {
+		for name, strategy := range strategies {
+			talk := slices.Clone(recording(t, "tls13"))
+			talk[0].bytes = slices.Clone(talk[0].bytes)
+			copy(talk[0].bytes[20:], []byte{22, 3, 1, 0, 0, 1}) // in the random
+			l := newLab(t, config(), named("api.bank.example"))
+			k := l.link4()
+			k.play(joined(slices.Concat(p.said, talk)), strategy)
+			if k.mark != l.marks.Accepted(5) || len(l.sink.drop) != 0 {
+				t.Errorf("%s, %s: mark %#x, refused: %+v", p.name, name, k.mark, l.sink.drop)
+			}
+		}
+	}
+}
+
+// TestHelloInHello: what comes before its server agreed may be read in two ways, so a hello
+// in which another may begin is refused: at once, but behind a PROXY header, where the
+// server need not agree, when that speaks in clear.
+func TestHelloInHello(t *testing.T) {
+	good, _ := hellos(t)
+	twofold := slices.Clone(good)
+	copy(twofold[20:], []byte{22, 3, 1, 0, 0, 1})
+	header := said("CPROXY TCP4 192.0.2.1 198.51.100.2 1025 25\r\n")
+	for _, tt := range []struct {
+		name        string
+		said        []turn
+		now, spoken bool // refused at once; when the server speaks
+	}{
+		{"PROXY", header, false, true},
+		{"PROXY twice", slices.Concat(header, header), false, true},
+		{"PROXY, a line", slices.Concat(header, said("Cwhat\r\n")), true, true},
+		{"PROXY, a server's line, early STARTTLS", slices.Concat(header, said("S220 x ESMTP\r\n", "CSTARTTLS\r\n")), true, true},
+		{"a line", said("Cwhat\r\n"), true, true},
+	} {
+		for name, strategy := range strategies {
+			l := newLab(t, config(), named("api.bank.example"))
+			k := l.link4()
+			k.play(joined(append(slices.Clone(tt.said), turn{original, twofold})), strategy)
+			early := func() bool { return len(l.sink.drop) == 1 && l.sink.drop[0].Decision.Reason == tlsrules.ReasonEarlyTLS }
+			if got := early(); got != tt.now {
+				t.Errorf("%s, %s: refused at once: %v, want %v", tt.name, name, got, tt.now)
+			}
+			if k.talk(said("S220 x ESMTP\r\n"), strategy); early() != tt.spoken {
+				t.Errorf("%s, %s: in clear the server spoke, refused: %+v", tt.name, name, l.sink.drop)
+			}
+		}
+	}
+}
+
 // TestPreludes: TLS is judged in whatever it begins.
 func TestPreludes(t *testing.T) {
 	good, evil := hellos(t)

@@ -19,8 +19,14 @@ func (c *Conn) Ahead(b []byte, between bool) bool {
 	for _, v := range b {
 		c.ahead.take(v, 6)
 	}
-	return c.ahead.found && !c.answered
+	return c.ahead.found && !c.answered && !c.unasked()
 }
+
+// unasked reports whether the server need not agree: nothing was said but PROXY headers,
+// behind which all is read that comes ("The PROXY protocol", Section 2). Of a hello's
+// random bytes six may look like another hello's. Should the server speak in clear after
+// all, that will be Twofold.
+func (c *Conn) unasked() bool { return c.outer == Proxy && c.proto == opening }
 
 // twofold reports whether a server that threw some of what came early away could
 // read another hello than one that did not.
