@@ -92,6 +92,8 @@ type Stats struct {
 	TLSConnections  uint64
 	Partial         uint64 // connections, ended, of which a capture lacks bytes
 	Connections     uint64 // in the table now
+	HalfOpen        uint64 // of those: not established, or heard from one end only
+	Resting         uint64 // of those: decided, silent or left to the kernel, and kept in little
 	ConnectionsSeen uint64
 	Evicted         uint64
 	Certificates    uint64 // bytes of certificates that connections and sessions hold, or held a moment ago, and the cache has no room for
@@ -190,6 +192,8 @@ func (s *Stats) Add(o *Stats) {
 	s.TLSConnections += o.TLSConnections
 	s.Partial += o.Partial
 	s.Connections += o.Connections
+	s.HalfOpen += o.HalfOpen
+	s.Resting += o.Resting
 	s.ConnectionsSeen += o.ConnectionsSeen
 	s.Evicted += o.Evicted
 	s.Certificates += o.Certificates
@@ -217,7 +221,7 @@ func (p *published) fault(s string) {
 func (e *Engine) publish() {
 	s := e.counts
 	t := e.table.Stats()
-	s.Connections = uint64(e.table.Len())
+	s.Connections, s.HalfOpen, s.Resting = uint64(e.table.Len()), uint64(e.table.HalfOpen()), uint64(e.table.AtRest())
 	s.ConnectionsSeen = t.Created
 	s.Evicted = t.Evicted + t.EvictedHalfOpen
 	s.Hit.Connections, s.Hit.HalfOpen, s.Hit.Sessions = t.AtConnections, t.AtHalfOpen, e.cfg.Sessions.forgotten()

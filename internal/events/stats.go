@@ -90,7 +90,7 @@ func statsEvent(s *Stats) *event {
 			Invalid: counted(e.Invalid[:], func(i int) string { return conntrack.Reason(i).String() }),
 			Broken:  counted(e.Malformed[:], func(i int) string { return packet.Status(i).String() }),
 			Conns: map[string]uint64{
-				"open": e.Connections, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
+				"open": e.Connections, "half_open": e.HalfOpen, "resting": e.Resting, "seen": e.ConnectionsSeen, "tls": e.TLSConnections, "midstream": e.Midstream,
 				"accepted": e.Accepted, "refused": e.Refused, "killed": e.Killed, "observed": e.Observed, "offloaded": e.Offloaded,
 				"alerts": e.Alerts, "alerts_too_late": e.AlertsTooLate, "resets_once": e.ResetsOnce, "refused_earlier": e.RefusedEarlier,
 				"resumed_known": e.ResumedKnown, "resumed_unknown": e.ResumedUnknown,
