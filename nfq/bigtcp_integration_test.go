@@ -5,30 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/vishvananda/netlink"
+	"tlsgate/internal/lab/labtest"
 )
-
-// bigTCP has a host hand over packets of this size.
-func (n namespace) bigTCP(t testing.TB, name string, size int) {
-	t.Helper()
-	err := n.try(func() error {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return err
-		}
-		for _, set := range []func(netlink.Link, int) error{
-			netlink.LinkSetGSOMaxSize, netlink.LinkSetGSOIPv4MaxSize, netlink.LinkSetGROMaxSize, netlink.LinkSetGROIPv4MaxSize,
-		} {
-			if err := set(link, size); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		missing(t, "BIG TCP", err)
-	}
-}
 
 // TestIntegrationSegment: packets larger than a message come cut short, and cut up when
 // that is asked for, of a queue that is in use. Linux forwards none of IPv6
@@ -39,7 +17,7 @@ func TestIntegrationSegment(t *testing.T) {
 		for _, f := range families {
 			t.Run(fmt.Sprintf("%s/IPv%d", backend, f), func(t *testing.T) {
 				n := newNetwork(t)
-				n.client.bigTCP(t, "eth0", 200_000)
+				labtest.BigTCP(t, n.client.try, "eth0", 200_000)
 				_, _, address := n.place(Forward, f)
 				at, hook := n.gateway, Forward
 				if f == IPv6 {

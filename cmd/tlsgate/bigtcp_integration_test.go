@@ -8,33 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"tlsgate/internal/lab"
 	"tlsgate/internal/lab/labtest"
 )
-
-// setLarge has a link make, and put together, packets of this size.
-func setLarge(t *testing.T, h *lab.Host, name string, size int) {
-	t.Helper()
-	err := h.Run(func() error {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return err
-		}
-		for _, set := range []func(netlink.Link, int) error{
-			netlink.LinkSetGSOMaxSize, netlink.LinkSetGSOIPv4MaxSize, netlink.LinkSetGROMaxSize, netlink.LinkSetGROIPv4MaxSize,
-		} {
-			if err := set(link, size); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		labtest.Missing(t, fmt.Errorf("missing in the kernel: BIG TCP: %w", err))
-	}
-}
 
 // TestIntegrationBigTCP: a link that may hand over what no queue can hold is named when
 // the daemon starts, and when it becomes one; where none is to be seen, the first such
@@ -44,9 +20,9 @@ func TestIntegrationBigTCP(t *testing.T) {
 		t.Run(fmt.Sprintf("seen=%v", seen), func(t *testing.T) {
 			l := labtest.New(t, lab.Options{})
 			w := watchTLS(t, l, &tls.Config{})
-			setLarge(t, l.Client, lab.HostLink, 200_000)
+			labtest.BigTCP(t, l.Client.Run, lab.HostLink, 200_000)
 			if seen {
-				setLarge(t, l.Gateway, lab.GatewayClientLink, 200_000)
+				labtest.BigTCP(t, l.Gateway.Run, lab.GatewayClientLink, 200_000)
 			}
 			f := startFirewall(t, l, inspected, "--events", "none")
 			if strings.Contains(f.said(), "links may hand over packets that are too long for a queue: client (gso_max_size 200000,") != seen {
@@ -70,7 +46,7 @@ func TestIntegrationBigTCP(t *testing.T) {
 				if dropped != 0 || code != 1 || !strings.Contains(health, "links: links may hand over") || !strings.Contains(health, "ip link set dev LINK gso_max_size 65536") {
 					t.Errorf("%d dropped; health: %d: %s", dropped, code, health)
 				}
-				setLarge(t, l.Gateway, lab.GatewayClientLink, 65536)
+				labtest.BigTCP(t, l.Gateway.Run, lab.GatewayClientLink, 65536)
 				if !within(linksEvery+5*time.Second, func() bool { return strings.Contains(f.said(), "no packets any more") }) {
 					t.Errorf("the link is as it should be, and it says %q", f.said())
 				}
