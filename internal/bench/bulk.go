@@ -26,15 +26,11 @@ const (
 
 // measureBulk downloads through every firewall, over one connection and over many.
 func measureBulk(ctx context.Context, s settings, r *results) error {
-	l, err := lab.New(ctx, lab.Options{})
+	l, server, err := labOfRecords(ctx)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	server, err := serveRecords(l)
-	if err != nil {
-		return err
-	}
 	for n := range s.rounds {
 		if s.over(ctx, n) {
 			break
@@ -75,15 +71,11 @@ func bulkRow(s settings, l *lab.Lab, f firewall, server string, r *results) erro
 // in many pairs of which each takes the first turn in every second one: on a machine
 // that others use too a few long ones say little.
 func measurePairs(ctx context.Context, s settings, r *results) error {
-	l, err := lab.New(ctx, lab.Options{})
+	l, server, err := labOfRecords(ctx)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	server, err := serveRecords(l)
-	if err != nil {
-		return err
-	}
 	for pair := range s.pairs {
 		if s.over(ctx, pair) {
 			break
@@ -108,6 +100,18 @@ func measurePairs(ctx context.Context, s settings, r *results) error {
 		r.add(pairRatio, tracked, speeds[tracked]/speeds[none])
 	}
 	return nil
+}
+
+// labOfRecords is a lab whose server has serveRecords.
+func labOfRecords(ctx context.Context) (l *lab.Lab, server string, err error) {
+	if l, err = lab.New(ctx, lab.Options{}); err != nil {
+		return nil, "", err
+	}
+	if server, err = serveRecords(l); err != nil {
+		l.Close()
+		return nil, "", err
+	}
+	return l, server, nil
 }
 
 // serveRecords answers each connection with a TLS 1.2 handshake, and then with as many
