@@ -68,32 +68,16 @@ func TestIntegrationLinkMoved(t *testing.T) {
 	l := labtest.New(t, lab.Options{})
 	w := watchTLS(t, l, &tls.Config{})
 	f := startFirewall(t, l, "[intercept]\noffload = false\n"+partnerPolicy)
-	elsewhere := l.Gateway.Command(t.Context(), "unshare", "--net", "sleep", "60")
-	if err := elsewhere.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { elsewhere.Process.Kill(); elsewhere.Wait() }()
-	time.Sleep(300 * time.Millisecond) // until it is there
-
-	to := netip.AddrPortFrom(l.Server.IPv4, 443)
-	c := dial(t, l, to)
-	defer c.Close()
-	lasting := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: goodSuite.CipherSuites})
-	c.SetDeadline(time.Now().Add(visitTime))
-	fmt.Fprintf(lasting, "exchange 8 8\n")
-	fmt.Fprint(lasting, pattern(8)[:4])
-	list := f.conns(l, "--destination", l.Server.IPv4.String())
-	if len(list) != 1 {
-		t.Fatalf("connections: %+v", list)
-	}
-	output(t, l.Gateway, "ip", "link", "set", lab.GatewayServerLink, "netns", fmt.Sprint(elsewhere.Process.Pid))
+	elsewhere := resident(t, l.Gateway, "unshare", "--net")
+	lasting, _ := f.startLasting(l, l.Server.IPv4)
+	output(t, l.Gateway, "ip", "link", "set", lab.GatewayServerLink, "netns", elsewhere)
 	output(t, l.Gateway, "ip", "link", "add", "other", "index", "102", "type", "veth", "peer", "name", "another")
 	fmt.Fprint(lasting, pattern(8)[4:6]) // is lost for now
 	time.Sleep(time.Second)
 	if out, errs, code := f.ask(l, "health"); code != 0 {
 		t.Errorf("health: %d: %s%s", code, out, errs)
 	}
-	output(t, l.Gateway, "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", elsewhere.Process.Pid), "ip", "link", "set", lab.GatewayServerLink, "netns", fmt.Sprint(f.cmd.Process.Pid))
+	output(t, l.Gateway, "nsenter", "--net=/proc/"+elsewhere+"/ns/net", "ip", "link", "set", lab.GatewayServerLink, "netns", fmt.Sprint(f.cmd.Process.Pid))
 	addressLink(t, l, lab.GatewayServerLink, "198.18.2.1/24", "2001:db8:2::1/64")
 
 	families(t, l, func(t *testing.T, server netip.Addr) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -293,10 +292,7 @@ func fill(t testing.TB, path string, n int) {
 // TestIntegrationStateKill kills the daemon while it writes, under traffic: the file
 // is one each time, and knows what it knew.
 func TestIntegrationStateKill(t *testing.T) {
-	kills := 30
-	if testing.Short() {
-		kills = 3
-	}
+	kills := killsOr(t, 30)
 	l := labtest.New(t, lab.Options{})
 	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{Key: lab.KeyRSA}); err != nil {
 		t.Fatal(err)
@@ -305,31 +301,7 @@ func TestIntegrationStateKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	fill(t, path, sessions)
 	policy := partnerPolicy + "\n[state]\nevery = \"1s\"\n[limits]\nsessions = 1000000\n" // each has a place of its own
-	done := make(chan struct{})
-	var all sync.WaitGroup
-	var passed atomic.Int64
-	for range 4 {
-		all.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-				raw, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443")
-				cancel()
-				if err != nil {
-					continue
-				}
-				raw.SetDeadline(time.Now().Add(500 * time.Millisecond))
-				if tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake() == nil {
-					passed.Add(1)
-				}
-				raw.Close()
-			}
-		})
-	}
+	traffic := startHammer(t, l, 4, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
 	cut := 0
 	for kill := range kills {
 		// Of what it tells, a kill may cut a line.
@@ -346,10 +318,9 @@ func TestIntegrationStateKill(t *testing.T) {
 			t.Errorf("kill %d: %s", kill, f.said())
 		}
 	}
-	close(done)
-	all.Wait()
-	t.Logf("%d of %d kills hit it while it wrote; %d handshakes", cut, kills, passed.Load())
-	if passed.Load() == 0 {
+	traffic.stop()
+	t.Logf("%d of %d kills hit it while it wrote; %d handshakes", cut, kills, traffic.passed.Load())
+	if traffic.passed.Load() == 0 {
 		t.Error("there was no traffic")
 	}
 }

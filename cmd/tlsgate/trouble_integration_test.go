@@ -35,16 +35,41 @@ func TestIntegrationEventsFull(t *testing.T) {
 	}
 }
 
+// resident starts a program that does nothing in a host, or by another program in a
+// namespace of its own: its id names the namespace.
+func resident(t *testing.T, h *lab.Host, by ...string) (pid string) {
+	t.Helper()
+	words := append(by, "sleep", "60")
+	cmd := h.Command(t.Context(), words[0], words[1:]...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	time.Sleep(300 * time.Millisecond) // until it is there
+	return fmt.Sprint(cmd.Process.Pid)
+}
+
+// startLasting begins a connection, of whose request 4 bytes of 8 are said, and returns
+// its number too.
+func (f *firewall) startLasting(l *lab.Lab, server netip.Addr) (c *tls.Conn, id uint64) {
+	f.t.Helper()
+	raw := dial(f.t, l, netip.AddrPortFrom(server, 443))
+	f.t.Cleanup(func() { raw.Close() })
+	c = tls.Client(raw, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: goodSuite.CipherSuites})
+	c.SetDeadline(time.Now().Add(visitTime))
+	fmt.Fprintf(c, "exchange 8 8\n")
+	fmt.Fprint(c, pattern(8)[:4])
+	list := f.conns(l, "--destination", server.String())
+	if len(list) != 1 {
+		f.t.Fatalf("connections: %+v", list)
+	}
+	return c, list[0].FlowID
+}
+
 // newServerLink takes away the link between gateway and server, and makes another.
 func newServerLink(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	there := l.Server.Command(t.Context(), "sleep", "60") // its id names the server's namespace
-	if err := there.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { there.Process.Kill(); there.Wait() }()
-	time.Sleep(200 * time.Millisecond) // until it is there
-	pid := fmt.Sprint(there.Process.Pid)
+	pid := resident(t, l.Server)
 	output(t, l.Gateway, "ip", "link", "del", lab.GatewayServerLink)
 	time.Sleep(500 * time.Millisecond)
 	output(t, l.Gateway, "ip", "link", "add", lab.GatewayServerLink, "type", "veth", "peer", "name", lab.HostLink, "netns", pid)
@@ -74,16 +99,7 @@ func TestIntegrationLinkGone(t *testing.T) {
 	f := startFirewall(t, l, policy)
 	families(t, l, func(t *testing.T, server netip.Addr) {
 		to := netip.AddrPortFrom(server, 443)
-		c := dial(t, l, to)
-		defer c.Close()
-		lasting := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: goodSuite.CipherSuites})
-		c.SetDeadline(time.Now().Add(visitTime))
-		fmt.Fprintf(lasting, "exchange 8 8\n")
-		fmt.Fprint(lasting, pattern(8)[:4])
-		list := f.conns(l, "--destination", server.String())
-		if len(list) != 1 {
-			t.Fatalf("connections: %+v", list)
-		}
+		lasting, id := f.startLasting(l, server)
 		newServerLink(t, l)
 		if _, err := exchange(dial(t, l, to), goodSuite, 100_000); err != nil {
 			t.Errorf("permitted: %v", err)
@@ -94,10 +110,10 @@ func TestIntegrationLinkGone(t *testing.T) {
 		v := w.next(t)
 		refusedAtServer(t, v, eventOf(t, f, "drop", v))
 
-		if out, errs, code := f.ask(l, "kill", fmt.Sprint(list[0].FlowID)); code != 0 {
+		if out, errs, code := f.ask(l, "kill", fmt.Sprint(id)); code != 0 {
 			t.Fatalf("kill: %d: %s%s", code, out, errs)
 		}
-		_, err = c.Read(make([]byte, 1<<10))
+		_, err = lasting.NetConn().Read(make([]byte, 1<<10))
 		wasReset(t, "the client of one that began before", err)
 		if v := w.next(t); v.err == nil {
 			t.Error("the server has not noticed that it was ended")
