@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ import (
 	"tlsgate/internal/lab/labtest"
 )
 
-// floodTime in the environment has each flood go on for longer, as "5m".
+// floodTime in the environment has each flood go on for longer, as "5m", and forged
+// segments be offered at fullRate.
 const floodTime = "TLSGATE_FLOOD"
 
 // floodPolicy reads every record, within bounds that are soon hit. One worker serves
@@ -98,7 +100,8 @@ func TestIntegrationFlood(t *testing.T) {
 			l := labtest.New(t, lab.Options{})
 			serveFlooded(t, l)
 			f := startFirewall(t, l, fmt.Sprintf(floodPolicy, tt.room, tt.room/2), "--events", "none")
-			h := startBystander(t, l)
+			to := floodedAt[strings.HasSuffix(tt.title, "of a /64")]
+			h := startBystander(t, l, to)
 			before := f.statsNow()
 			began, sent := time.Now(), offered.Load()
 
@@ -110,18 +113,18 @@ func TestIntegrationFlood(t *testing.T) {
 					t.Errorf("the flood: %v", err)
 				}
 			})
-			highest, made, slowest := f.watchFlood(l, lasts)
+			w := f.watchFlood(l, to, lasts)
 			during := f.statsNow()
-			rate := float64(offered.Load()-sent) / time.Since(began).Seconds()
+			took, forged := time.Since(began), offered.Load()-sent
 			stop()
 			flooding.Wait()
 			rounds := h.end()
 			after := f.statsNow()
 
-			t.Logf("%.0f a second forged; %d packets, %d connections seen, %d lost in the queue; hit: %v; %d kB resident before, at most %d; %d rounds of an old connection, %d new ones, the slowest in %s",
-				rate, during.Packets["seen"]-before.Packets["seen"], during.Connections["seen"], during.Queue["kernel_dropped"]+during.Queue["user_dropped"],
-				nonzero(during.Limits), before.Process.RSSBytes>>10, highest>>10, rounds, made, slowest.Round(time.Millisecond))
-			if grown := int64(highest) - int64(before.Process.RSSBytes); grown > floodMemory {
+			t.Logf("in %s: %s; %d connections seen, at most %d open and %d half-open; hit: %v; %d kB resident before, at most %d; %d rounds of an old connection, the longest in %s; %d new ones, the slowest in %s, and %d failed (%v)",
+				took.Round(time.Millisecond), during.rates(before, forged, took), during.Connections["seen"]-before.Connections["seen"], w.open, w.halfOpen,
+				nonzero(during.Limits), before.Process.RSSBytes>>10, w.rss>>10, rounds, h.longest.Round(time.Millisecond), w.made, w.slowest.Round(time.Millisecond), w.failed, w.why)
+			if grown := int64(w.rss) - int64(before.Process.RSSBytes); grown > floodMemory {
 				t.Errorf("it has grown by %d kB", grown>>10)
 			}
 			if n := after.Connections["open"]; n > uint64(tt.room) {
@@ -135,6 +138,19 @@ func TestIntegrationFlood(t *testing.T) {
 			}
 		})
 	}
+}
+
+// floodedAt is the server that others talk to meanwhile: IPv6 where the flood is.
+var floodedAt = map[bool]string{false: "198.18.2.2:443", true: "[2001:db8:2::2]:443"}
+
+// rates tells what was offered, and what became of it since.
+func (s *statsOfDaemon) rates(before *statsOfDaemon, forged uint64, took time.Duration) string {
+	judged, lost := s.Queue["received"]-before.Queue["received"], uint64(0)
+	for _, k := range []string{"kernel_dropped", "user_dropped"} {
+		lost += s.Queue[k] - before.Queue[k]
+	}
+	per := func(n uint64) float64 { return float64(n) / took.Seconds() }
+	return fmt.Sprintf("%.0f a second forged, %.0f have reached the queue, %.0f were lost there, %.0f judged", per(forged), per(judged+lost), per(lost), per(judged))
 }
 
 // statsOfDaemon are the counters that these tests look at.
@@ -168,33 +184,48 @@ func nonzero(counters map[string]uint64) map[string]uint64 {
 	return some
 }
 
+// floodSeen is what was seen during a flood.
+type floodSeen struct {
+	rss, open, halfOpen uint64 // the most
+	made, failed        int    // new connections
+	slowest             time.Duration
+	why                 error // of the last that failed
+}
+
+func (w *floodSeen) look(s *statsOfDaemon) {
+	w.rss, w.open, w.halfOpen = max(w.rss, s.Process.RSSBytes), max(w.open, s.Connections["open"]), max(w.halfOpen, s.Connections["half_open"])
+}
+
 // watchFlood makes honest connections for as long as the flood is to last, and until
-// one was made. It returns the most memory that was seen, how many there were, and how
-// long the slowest of them took.
-func (f *firewall) watchFlood(l *lab.Lab, lasts time.Duration) (rss uint64, made int, slowest time.Duration) {
+// one was made.
+func (f *firewall) watchFlood(l *lab.Lab, to string, lasts time.Duration) (w floodSeen) {
 	f.t.Helper()
 	start := time.Now()
-	for time.Since(start) < lasts || made == 0 {
-		rss = max(rss, f.statsNow().Process.RSSBytes)
+	for time.Since(start) < lasts || w.made == 0 {
+		w.look(f.statsNow())
 		began := time.Now()
-		err := honestOnce(f.t.Context(), l)
+		err := honestVisit(f.t.Context(), l, to)
 		if took := time.Since(began); err == nil {
-			made++
-			slowest = max(slowest, took)
-		} else if time.Since(start) > lasts+2*visitTime {
+			w.made++
+			w.slowest = max(w.slowest, took)
+		} else if w.failed, w.why = w.failed+1, err; time.Since(start) > lasts+2*visitTime {
 			f.t.Errorf("no new connection in %s: %v", time.Since(start), err)
-			return rss, made, slowest
+			return w
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return max(rss, f.statsNow().Process.RSSBytes), made, slowest
+	w.look(f.statsNow())
+	return w
 }
 
-// honestOnce makes a connection, and says and hears something.
-func honestOnce(ctx context.Context, l *lab.Lab) error {
+// honestOnce is honestVisit over IPv4.
+func honestOnce(ctx context.Context, l *lab.Lab) error { return honestVisit(ctx, l, floodedAt[false]) }
+
+// honestVisit makes a connection, and says and hears something.
+func honestVisit(ctx context.Context, l *lab.Lab, to string) error {
 	ctx, cancel := context.WithTimeout(ctx, visitTime)
 	defer cancel()
-	raw, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443")
+	raw, err := l.Client.DialContext(ctx, "tcp", to)
 	if err != nil {
 		return err
 	}
@@ -214,17 +245,18 @@ func honestOnce(ctx context.Context, l *lab.Lab) error {
 
 // honest is a connection on which bytes go there and back, all the time.
 type honest struct {
-	t    *testing.T
-	conn *tls.Conn
-	stop chan struct{}
-	done chan struct{}
-	n    int // rounds
-	err  error
+	t       *testing.T
+	conn    *tls.Conn
+	stop    chan struct{}
+	done    chan struct{}
+	n       int // rounds
+	longest time.Duration
+	err     error
 }
 
-func startBystander(t *testing.T, l *lab.Lab) *honest {
+func startBystander(t *testing.T, l *lab.Lab, to string) *honest {
 	t.Helper()
-	h := &honest{t: t, conn: tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS13), stop: make(chan struct{}), done: make(chan struct{})}
+	h := &honest{t: t, conn: tlsClient(t, l, to, tls.VersionTLS13), stop: make(chan struct{}), done: make(chan struct{})}
 	h.conn.SetDeadline(time.Now().Add(visitTime))
 	if _, err := io.WriteString(h.conn, "echo\n"); err != nil {
 		t.Fatal(err)
@@ -253,6 +285,7 @@ const survival = 4 * visitTime
 
 // round has 64 KiB come back as they were sent.
 func (h *honest) round() error {
+	began := time.Now()
 	h.conn.SetDeadline(time.Now().Add(survival))
 	said, heard := make([]byte, 64<<10), make([]byte, 64<<10)
 	rand.NewChaCha8([32]byte{byte(h.n)}).Read(said)
@@ -263,6 +296,7 @@ func (h *honest) round() error {
 		err = errors.New("other bytes came back")
 	}
 	h.n++
+	h.longest = max(h.longest, time.Since(began))
 	return err
 }
 

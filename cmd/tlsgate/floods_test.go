@@ -5,17 +5,17 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/conntrack/seqnum"
@@ -29,60 +29,74 @@ const (
 	floodAnswers = "198.18.2.2:447"
 )
 
+// floodRate in the environment has forged segments offered with TLSGATE_FLOOD at another
+// rate than fullRate a second. Half of them come from each of fullSenders.
+const (
+	floodRate   = "TLSGATE_FLOOD_RATE"
+	fullRate    = 200_000
+	fullSenders = 2
+)
+
+// rateOf is how many segments a second are to be offered, and by how many senders, where
+// bounded is what a short run has.
+func rateOf(bounded int) (rate, senders int, err error) {
+	if os.Getenv(floodTime) == "" {
+		return bounded, 1, nil
+	}
+	rate = fullRate
+	if s := os.Getenv(floodRate); s != "" {
+		rate, err = strconv.Atoi(s)
+	}
+	return rate, fullSenders, err
+}
+
 // spoof sends segments from addresses of the client's network that are nobody's, so
-// many a second; with TLSGATE_FLOOD as fast as it can, which the queue cannot follow.
+// many a second, or as TLSGATE_FLOOD has it.
 func spoof(ctx context.Context, l *lab.Lab, rate int, alter func(*packet.Segment)) error {
-	src := l.Client.IPv4.As4()
-	to := &unix.SockaddrInet4{Addr: l.Server.IPv4.As4()}
-	return spoofFrom(ctx, l, rate, to, l.Server.IPv4, func() netip.Addr {
-		src[3] = byte(10 + rand.IntN(240))
-		return netip.AddrFrom4(src)
+	return spoofTo(ctx, l, rate, l.Server.IPv4, func() func() netip.Addr {
+		src := l.Client.IPv4.As4()
+		return func() netip.Addr {
+			src[3] = byte(10 + rand.IntN(240))
+			return netip.AddrFrom4(src)
+		}
 	}, alter)
 }
 
 // spoof6 is spoof over IPv6, from any address of the client's /64.
 func spoof6(ctx context.Context, l *lab.Lab, rate int, alter func(*packet.Segment)) error {
-	src := l.Client.IPv6.As16()
-	to := &unix.SockaddrInet6{Addr: l.Server.IPv6.As16()}
-	return spoofFrom(ctx, l, rate, to, l.Server.IPv6, func() netip.Addr {
-		binary.BigEndian.PutUint64(src[8:], rand.Uint64())
-		return netip.AddrFrom16(src)
+	return spoofTo(ctx, l, rate, l.Server.IPv6, func() func() netip.Addr {
+		src := l.Client.IPv6.As16()
+		return func() netip.Addr {
+			binary.BigEndian.PutUint64(src[8:], rand.Uint64())
+			return netip.AddrFrom16(src)
+		}
 	}, alter)
 }
 
 // offered counts what was sent by spoof.
 var offered atomic.Uint64
 
-func spoofFrom(ctx context.Context, l *lab.Lab, rate int, to unix.Sockaddr, dst netip.Addr, from func() netip.Addr, alter func(*packet.Segment)) error {
-	unbound := os.Getenv(floodTime) != ""
-	start := time.Now()
-	return l.Client.Run(func() error {
-		family := unix.AF_INET
-		if dst.Is6() {
-			family = unix.AF_INET6
-		}
-		fd, err := unix.Socket(family, unix.SOCK_RAW, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		g := packet.Segment{Dst: dst, DstPort: 446, Window: 65535}
-		var ip []byte
-		for n := 0; n%64 != 0 || ctx.Err() == nil; n++ {
-			if n%64 == 0 && !unbound {
-				time.Sleep(time.Until(start.Add(time.Duration(n) * time.Second / time.Duration(rate))))
-			}
-			g.Src, g.SrcPort = from(), uint16(1024+rand.IntN(60000))
-			g.Seq, g.Ack = seqnum.Value(rand.Uint32()), seqnum.Value(rand.Uint32())
-			alter(&g)
-			ip = g.Append(ip[:0])
-			if err := unix.Sendto(fd, ip, 0, to); err != nil && err != unix.ENOBUFS {
-				return err
-			}
-			offered.Add(1)
-		}
-		return nil
-	})
+// spoofTo is both; forger makes a source of addresses for each sender.
+func spoofTo(ctx context.Context, l *lab.Lab, rate int, dst netip.Addr, forger func() func() netip.Addr, alter func(*packet.Segment)) error {
+	rate, senders, err := rateOf(rate)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, senders)
+	var sending sync.WaitGroup
+	for i := range errs {
+		from, g := forger(), packet.Segment{Dst: dst, DstPort: 446, Window: 65535}
+		sending.Go(func() {
+			errs[i] = l.Client.Spray(ctx, rate/senders, &offered, func(ip []byte) []byte {
+				g.Src, g.SrcPort = from(), uint16(1024+rand.IntN(60000))
+				g.Seq, g.Ack = seqnum.Value(rand.Uint32()), seqnum.Value(rand.Uint32())
+				alter(&g)
+				return g.Append(ip)
+			})
+		})
+	}
+	sending.Wait()
+	return errors.Join(errs...)
 }
 
 func floodSYNs(ctx context.Context, l *lab.Lab) error {

@@ -177,7 +177,7 @@ func TestIntegrationNoBuffer(t *testing.T) {
 			l := labtest.New(t, lab.Options{})
 			serveFlooded(t, l)
 			f := startFirewall(t, l, fmt.Sprintf("[queue]\nworkers = 1\nbackend = %q\n", backend)+fmt.Sprintf(floodPolicy[len("\n[queue]\nworkers = 1\n"):], 2000, 1000), "--events", "none")
-			h := startBystander(t, l)
+			h := startBystander(t, l, floodedAt[false])
 			fd := f.queueSocket(l, 0)
 			room, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 			if err == nil {

@@ -180,7 +180,7 @@ func TestIntegrationMillion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := startBystander(t, l)
+			h := startBystander(t, l, floodedAt[false])
 			before := f.statsNow()
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()

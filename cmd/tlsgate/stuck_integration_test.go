@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,10 +227,10 @@ func overflowFrom(t *testing.T, l *lab.Lab, from netip.Addr) uint64 {
 	before := lostAtServer(t, l)
 	overflowing, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	n := 0
+	var n atomic.Int64
 	err := spoof(overflowing, l, 50_000, func(g *packet.Segment) {
 		g.Flags, g.Src = packet.SYN, from
-		if n++; n > nfq.DefaultMaxLen {
+		if n.Add(1) > nfq.DefaultMaxLen {
 			cancel()
 		}
 	})
