@@ -38,10 +38,9 @@ type goHonest struct {
 	max     uint16 // version; 0 is 1.3
 	curves  []tls.CurveID
 	cert    bool
-	piece   int           // bytes to write at once
-	header  string        // of the request, besides
-	silence time.Duration // in the middle, with keep-alives, and before the hello
-	half    bool          // the client's half ends before the server's begins
+	piece   int    // bytes to write at once
+	header  string // of the request, besides
+	half    bool   // the client's half ends before the server's begins
 	resumes bool
 	mptcp   bool
 }
@@ -81,7 +80,6 @@ func (g goHonest) visit(x *honestStage, to netip.AddrPort, config *tls.Config, s
 	err = x.l.Client.Run(func() (err error) {
 		d := net.Dialer{Timeout: visitTime, Control: x.network.socket}
 		d.SetMultipathTCP(g.mptcp)
-		d.KeepAliveConfig = net.KeepAliveConfig{Enable: g.silence > 0, Idle: time.Second, Interval: time.Second, Count: 9}
 		raw, err = d.Dial("tcp", to.String())
 		return err
 	})
@@ -93,7 +91,6 @@ func (g goHonest) visit(x *honestStage, to netip.AddrPort, config *tls.Config, s
 	if some, err := raw.(*net.TCPConn).MultipathTCP(); err != nil || some {
 		return "", fmt.Errorf("multipath TCP: %v, %v", some, err)
 	}
-	time.Sleep(g.silence)
 	c := tls.Client(raw, config)
 	if err := c.Handshake(); err != nil {
 		return "", err
@@ -104,9 +101,7 @@ func (g goHonest) visit(x *honestStage, to netip.AddrPort, config *tls.Config, s
 	var wrote error
 	var writing sync.WaitGroup
 	writing.Go(func() {
-		wrote = errors.Join(wrote, honestWrite(c, say[:len(say)/2], g.piece))
-		time.Sleep(g.silence)
-		wrote = errors.Join(wrote, honestWrite(c, say[len(say)/2:], g.piece))
+		wrote = honestWrite(c, say, g.piece)
 		if g.half {
 			wrote = errors.Join(wrote, c.CloseWrite(), raw.(*net.TCPConn).CloseWrite())
 		}

@@ -81,7 +81,6 @@ var honestRows = []honestRow{
 	{title: "half closed", clients: []honestClient{
 		goHonest{half: true, header: "Until: end"}.client("go"), goHonest{half: true, header: "Until: end", max: tls.VersionTLS12}.client("go, TLS 1.2"),
 	}, servers: onlyGo},
-	{title: "long silence with keep-alives", clients: []honestClient{goHonest{silence: 2 * time.Second}.client("go")}, servers: onlyGo},
 
 	{title: "loss", network: honestNetwork{Options: lab.Options{Loss: 0.01}, judge: happened("TCPOFOQueue")}, clients: goAndWeb, servers: goAndNgx, bytes: 300_000},
 	{title: "loss, packets as on a wire", network: honestNetwork{Options: lab.Options{Loss: 0.005, NoOffload: true}}, clients: goAndWeb, servers: onlyGo, bytes: 300_000},

@@ -78,7 +78,7 @@ var tools = []tool{
 
 // part is the strategies of a tool that are to run.
 func (x *tool) part(t *testing.T) []strategy {
-	all, which := x.strategies(), os.Getenv(toolPart)
+	all, which := x.chosen(), os.Getenv(toolPart)
 	if which == "" {
 		return all
 	}
@@ -186,6 +186,16 @@ type toolResult struct {
 	won      []string
 	reasons  map[string]int // of permitted hellos that were refused
 	trouble  string
+}
+
+// chosen are the strategies to be run: those that TLSGATE_STRATEGIES names, with a comma
+// between them, or all.
+func (x *tool) chosen() []strategy {
+	names := os.Getenv("TLSGATE_STRATEGIES")
+	if names == "" {
+		return x.strategies()
+	}
+	return slices.DeleteFunc(x.strategies(), func(y strategy) bool { return !slices.Contains(strings.Split(names, ","), y.String()) })
 }
 
 // runTool runs strategies of a tool.
