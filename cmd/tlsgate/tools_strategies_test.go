@@ -50,21 +50,27 @@ func prefixed(prefix string, list ...string) (out []string) {
 	return out
 }
 
-// ciadpiStrategies are byedpi's. Its fakes live for 8 hops.
+// ciadpiStrategies are byedpi's. Its fakes live for 8 hops. Pieces out of order it sends
+// with a TTL of 1, and puts the TTL right with its next piece: what waits for an
+// acknowledgement with a piece of the wrong kind last is repeated with a TTL of 1, for
+// good, wherever packets take longer than between two namespaces. With twenty pieces
+// that is often: where a queue accepts everything after 50 us, of 16 permitted hellos
+// 10 were answered. So those are not plain.
 func ciadpiStrategies() []strategy {
 	places := []string{"1", "2", "5", "6", "43", "1+s", "0+sm", "-1", "-5+se", "3+s", "1:3:5", "10:20:7"}
 	fakes := []string{"-t 8", "-t 5 -S", "-S", "-t 64"}
 	kinds := []string{"", "-n www.good.example", "-n ????.example", "-O 1", "-l :GET", "-Q rand", "-Q orig", "-Q rand,orig -n www.good.example", "-Q msize=60"}
 	return slices.Concat(
 		strategies(true, each(one("-s"), places)...),
-		strategies(true, each(one("-d"), places)...),
+		strategies(true, each(one("-d"), places[:11])...),
+		strategies(false, "-d 10:20:7", "-d 1:50:3"),
 		strategies(true, each(one("-r"), places)...),
 		strategies(false, each([]string{"-o", "-q"}, places, []string{"", "-e a"})...),
 		strategies(false, each(one("-f"), places, fakes)...),
 		strategies(false, each(one("-f"), []string{"-1", "1+s"}, []string{"-t 8", "-S"}, kinds)...),
 		strategies(false, each(one("-r"), []string{"1+s", "1", "-1"}, []string{"-s 1+s", "-d 1", "-o 1+s", "-q 1", "-f -1 -t 8", "-f -1 -S", "-d 3+s -s 1+s"})...),
 		strategies(false, each(one("-m"), []string{"1", "2", "3", "4", "9", "255"})...),
-		strategies(true, "-r 1 -r 5 -r 1+s", "-r 1:100:1", "-s 1:200:0", "-d 1:50:3", "-d 1 -d 3+s -s 5+s", "-g 64", "-F", "-F -s 1", "-F -d 1", "-F -r 1+s"),
+		strategies(true, "-r 1 -r 5 -r 1+s", "-r 1:100:1", "-s 1:200:0", "-d 1 -d 3+s -s 5+s", "-g 64", "-F", "-F -s 1", "-F -d 1", "-F -r 1+s"),
 		strategies(false,
 			"-Y -d 1", "-R 1-3 -s 1 -d 3+s", "-F -o 1", "-F -f -1 -t 8", "-F -f -1 -S",
 			"-d 1 -A torst -r 1+s", "-A torst -f -1 -t 8", "-s 1 -A torst,ssl_err -f -1 -t 8 -A torst -o 1",
