@@ -10,7 +10,7 @@ import (
 )
 
 func handshakes() []Trick {
-	return slices.Concat(numbers(), synsAround(), synData(), forgedHandshakes(), synOptions())
+	return slices.Concat(numbers(), synsAround(), synData(), forgedHandshakes(), synOptions(), hiddenSYNs())
 }
 
 // numbers are initial sequence numbers at the edges of their space.
