@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -163,6 +164,22 @@ func reloadOne(t *testing.T, l *lab.Lab, f *firewall, w *witness, to netip.AddrP
 	f.forget()
 }
 
+// unreadable are files in a policy's place that nobody, root neither, can read to the end.
+var unreadable = []struct {
+	name string
+	make func(path string) error
+	says string
+}{
+	{"a directory", func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file"},
+	{"a pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }, "not a regular file"},
+	{"without end", func(path string) error { return os.Symlink("/dev/zero", path) }, "not a regular file"},
+	{"a link to itself", func(path string) error { return os.Symlink(path, path) }, "too many levels of symbolic links"},
+	{"a bad sector", func(path string) error { return os.Symlink("/proc/self/mem", path) }, "input/output error"},
+	{"17 MiB", func(path string) error {
+		return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 17<<20))
+	}, "larger than 16 MiB"},
+}
+
 // TestIntegrationReloadBroken: a file that is no policy, or none for this daemon, is
 // told of where it is wrong, and changes nothing, whoever asks.
 func TestIntegrationReloadBroken(t *testing.T) {
@@ -219,6 +236,16 @@ func TestIntegrationReloadBroken(t *testing.T) {
 		t.Errorf("SIGHUP without a file: %s", f.said())
 	}
 	stands("without a file")
+	for _, tt := range unreadable {
+		if err := tt.make(f.policy); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if out, errs, code := f.ask(l, "reload"); code != 2 || out != "" || !strings.Contains(errs, "policy.toml: "+tt.says) {
+			t.Errorf("%s: %d: %s%s", tt.name, code, out, errs)
+		}
+		os.Remove(f.policy)
+	}
+	stands("with a file that cannot be read")
 	f.rewrite(forbidding("bad.lab.example"))
 	if out, errs, code := f.ask(l, "reload"); code != 0 || !strings.Contains(out, "has not changed") {
 		t.Errorf("the same again: %d: %s%s", code, out, errs)
