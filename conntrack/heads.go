@@ -11,31 +11,35 @@ import (
 // head stands at 0.
 type place = uint32
 
-// head is what the table keeps of every connection: what it is found by, and its
-// neighbours. There is no pointer in it, so that the garbage collector need not walk
-// a million of them. What else there is stands in a Conn, or, while the connection
-// rests, in the second half.
+// head is what the table keeps of every connection: what it is found by. There is no
+// pointer in it, so that the garbage collector need not walk a million of them. What
+// else there is stands in a Conn, or, while the connection rests, behind ref: then the
+// head is all that a packet asks for which says nothing new, two lines of the
+// processor's caches that lie side by side.
 type head struct {
-	key   key
-	chain place  // the next one in a bucket of the index, or free
-	ref   uint32 // the Conn's place, or the caller's handle while it rests
-	slot  int16  // of the wheel
-	rank  rank
-	flags restFlags
-
-	state     State        // as below
+	key       key
+	chain     place  // the next one in a bucket of the index, or free
+	ref       uint32 // the Conn's place, or the caller's handle while it rests
+	slot      int16  // of the wheel
+	rank      rank
+	flags     restFlags
+	state     State        // while it rests, as below
 	sideFlags [2]sideFlags // the same
-
-	id    uint64   // 0: the place is free
-	links [2]links // by which
+	id        uint64       // 0: the place is free
 
 	// While it rests, as in Conn:
-	start, last int64
-	sides       [2]restedSide
-	packets     [2]uint32
-	bytes       [2]uint32 // the lower half
-	more        [2]uint16 // and half of the upper one
-	windows     [2]uint16
+	last    int64
+	sides   [2]restedSide
+	packets [2]uint32
+	bytes   [2]uint32 // the lower half
+	more    [2]uint16 // and half of the upper one
+	windows [2]uint16
+}
+
+// tail is what else stands at a place, and packets seldom ask for.
+type tail struct {
+	links [2]links // by which
+	start int64    // while the connection rests
 }
 
 // restedSide are a side's numbers.
@@ -47,12 +51,14 @@ const slab = 1024 // heads are allocated at once: whole pages of memory
 
 // heads are the places of a table. The zero heads are none.
 type heads struct {
-	slabs [][]head // they stay where they are
+	slabs []*[slab]head // they stay where they are
+	tails []*[slab]tail
 	free  place
 	used  place // the places before it have served
 }
 
-func (s *heads) at(p place) *head { return &s.slabs[p/slab][p%slab] }
+func (s *heads) at(p place) *head   { return &s.slabs[p/slab][p%slab] }
+func (s *heads) tail(p place) *tail { return &s.tails[p/slab][p%slab] }
 
 // take returns a free place.
 func (s *heads) take() place {
@@ -63,7 +69,8 @@ func (s *heads) take() place {
 	}
 	s.used = max(s.used, 1)
 	for int(s.used/slab) >= len(s.slabs) {
-		s.slabs = append(s.slabs, make([]head, slab))
+		s.slabs = append(s.slabs, new([slab]head))
+		s.tails = append(s.tails, new([slab]tail))
 	}
 	s.used++
 	return s.used - 1
@@ -73,6 +80,7 @@ func (s *heads) take() place {
 func (s *heads) give(p place) {
 	h := s.at(p)
 	*h = head{chain: s.free, slot: unfiled}
+	*s.tail(p) = tail{}
 	s.free = p
 }
 
@@ -83,7 +91,7 @@ type index struct {
 	heads   *heads
 	secrets [8]uint64
 	hash    func(key) uint32 // takes the place of the keyed one, in tests
-	buckets [][]place        // in pieces of slab
+	buckets []*[slab]place   // in pieces
 	size    uint32           // buckets
 	mask    uint32           // of a hash: the next power of two, less one
 	len     int
@@ -163,7 +171,7 @@ func (x *index) push(p place) {
 // grow adds a bucket, and shares out the one that stood for it.
 func (x *index) grow() {
 	if int(x.size/slab) >= len(x.buckets) {
-		x.buckets = append(x.buckets, make([]place, slab))
+		x.buckets = append(x.buckets, new([slab]place))
 	}
 	x.size++
 	if x.size == 1 {

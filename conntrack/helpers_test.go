@@ -216,9 +216,9 @@ func (t *Table[V]) check() error {
 func (l *list) check(s *heads, belongs func(*head) bool) (int, error) {
 	n := 0
 	var prev place
-	for p := l.first; p != 0; prev, p = p, s.at(p).links[l.by].next {
+	for p := l.first; p != 0; prev, p = p, s.tail(p).links[l.by].next {
 		h := s.at(p)
-		if h.links[l.by].prev != prev {
+		if s.tail(p).links[l.by].prev != prev {
 			return n, fmt.Errorf("connection %d has another before it", h.id)
 		}
 		if !belongs(h) {

@@ -71,7 +71,7 @@ func (t *Table[V]) Rest(c *Conn[V]) bool {
 	if !ok {
 		return false
 	}
-	h.ref, h.state, h.start, h.last = handle, c.state, c.Start, c.Last
+	h.ref, h.state, h.last, t.heads.tail(c.place).start = handle, c.state, c.Last, c.Start
 	h.flags = rests | flagOf(c.Midstream, restMidstream) | flagOf(c.loose, restLoose) |
 		flagOf(c.rivals, restRivals) | flagOf(c.original == 1, restReply)
 	for d := range c.sides {
@@ -101,7 +101,8 @@ func (t *Table[V]) restful(c *Conn[V]) bool {
 // put packs a side, and reports whether it could. Where not all packets come by
 // (loose), nobody asks for its windows, nor for the floor.
 func (h *head) put(d Direction, s *side, loose bool) bool {
-	h.sides[d] = restedSide{iss: s.iss, acked: s.acked, end: s.end, maxEnd: s.maxEnd}
+	r := &h.sides[d]
+	r.iss, r.acked, r.end, r.maxEnd = s.iss, s.acked, s.end, s.maxEnd
 	f := sideFlags(s.scale) & sideScale
 	switch win := s.maxWin >> s.scale; {
 	case s.maxWin < 1<<16:
@@ -128,24 +129,25 @@ func (h *head) put(d Direction, s *side, loose bool) bool {
 		(loose || s.floor == s.iss || s.floor == s.acked.Sub(maxWindow))
 }
 
-// side makes a side of it again.
-func (h *head) side(d Direction) side {
+// side makes a side of it again, a field at a time: what is copied as a whole right
+// after its parts were written waits for the processor to put them together.
+func (h *head) side(d Direction, s *side) {
 	r, f := &h.sides[d], h.sideFlags[d]
-	s := side{
-		iss: r.iss, acked: r.acked, end: r.end, maxEnd: r.maxEnd, floor: r.acked.Sub(maxWindow), maxWin: uint32(h.windows[d]),
-		scale: uint8(f & sideScale), scaled: f&sideScaled != 0, known: true, seen: true,
-		windowed: f&sideBounded != 0, finSeen: f&sideFIN != 0,
-	}
+	s.iss, s.acked, s.end, s.maxEnd = r.iss, r.acked, r.end, r.maxEnd
+	s.floor = r.acked.Sub(maxWindow)
 	if h.flags&(restFloor<<d) != 0 {
-		s.floor = s.iss
+		s.floor = r.iss
 	}
+	s.scale, s.scaled = uint8(f&sideScale), f&sideScaled != 0
+	s.maxWin = uint32(h.windows[d])
 	if f&sideShifted != 0 {
 		s.maxWin <<= s.scale
 	}
+	s.known, s.seen, s.windowed = true, true, f&sideBounded != 0
+	s.fin, s.finSeen = 0, f&sideFIN != 0
 	if s.finSeen {
-		s.fin = s.end.Sub(1)
+		s.fin = r.end.Sub(1)
 	}
-	return s
 }
 
 // At returns the entry at a place, which must be one's. If it rests it does so no
@@ -157,6 +159,7 @@ func (t *Table[V]) At(p uint32) *Conn[V] {
 	}
 	handle := h.ref
 	c := t.conn(p)
+	c.Start = t.heads.tail(p).start
 	t.fill(c)
 	h.flags = 0
 	t.n--
@@ -171,23 +174,23 @@ func (t *Table[V]) look(p place) *Conn[V] {
 		return t.At(p)
 	}
 	c := &t.copy
-	*c = Conn[V]{place: p, head: h}
+	*c = Conn[V]{place: p, head: h, Start: t.heads.tail(p).start}
 	t.fill(c)
 	t.how.Unpack(c, h.ref, true)
 	return c
 }
 
-// fill fills a Conn from its head, but for the value.
+// fill fills a Conn from its head, but for Start and the value.
 func (t *Table[V]) fill(c *Conn[V]) {
 	h := c.head
-	c.ID, c.Start, c.Last, c.state = h.id, h.start, h.last, h.state
+	c.ID, c.Last, c.state = h.id, h.last, h.state
 	c.Midstream, c.loose, c.rivals = h.flags&restMidstream != 0, h.flags&restLoose != 0, h.flags&restRivals != 0
 	c.lossy = t.cfg.Lossy
 	if h.flags&restReply != 0 {
 		c.original = 1
 	}
 	for d := range c.sides {
-		c.sides[d] = h.side(Direction(d))
+		h.side(Direction(d), &c.sides[d])
 		c.Packets[d], c.Bytes[d] = uint64(h.packets[d]), uint64(h.more[d])<<32|uint64(h.bytes[d])
 	}
 	c.deadline = t.due(c.place)

@@ -11,11 +11,14 @@ import (
 )
 
 func TestHeadSize(t *testing.T) {
-	if got := unsafe.Sizeof(head{}); got > 152 {
-		t.Errorf("a head has %d bytes, want 152 at most", got)
+	if got := unsafe.Sizeof(head{}); got != 128 {
+		t.Errorf("a head has %d bytes, want two lines of 64", got)
 	}
-	if got := slab * unsafe.Sizeof(head{}) % 8192; got != 0 {
-		t.Errorf("a slab of heads takes %d bytes of its last page", got)
+	if got := unsafe.Offsetof(head{}.last); got != 64 {
+		t.Errorf("what a packet is found by has %d bytes, want a line of 64", got)
+	}
+	if got := unsafe.Sizeof(tail{}); got > 24 {
+		t.Errorf("a tail has %d bytes, want 24 at most", got)
 	}
 }
 

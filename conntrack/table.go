@@ -129,7 +129,7 @@ func (t *Table[V]) Stats() Stats { return t.stats }
 // All calls f with every entry until it returns false. f must not call the table.
 func (t *Table[V]) All(f func(*Conn[V]) bool) {
 	for r := range t.queue {
-		for p := t.queue[r].first; p != 0; p = t.heads.at(p).links[inRank].next {
+		for p := t.queue[r].first; p != 0; p = t.heads.tail(p).links[inRank].next {
 			if !f(t.At(p)) {
 				return
 			}

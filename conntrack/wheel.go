@@ -7,13 +7,13 @@ type links struct {
 	prev, next place
 }
 
-// inRank and inWheel are which of a head's links a list is threaded through.
+// inRank and inWheel are which of a tail's links a list is threaded through.
 const (
 	inRank = iota
 	inWheel
 )
 
-// list is a list threaded through heads. The zero list is empty, through those of
+// list is a list threaded through tails. The zero list is empty, through those of
 // the rank.
 type list struct {
 	first, last place
@@ -22,10 +22,10 @@ type list struct {
 }
 
 func (l *list) push(s *heads, p place) {
-	k := &s.at(p).links[l.by]
+	k := &s.tail(p).links[l.by]
 	k.prev, k.next = l.last, 0
 	if l.last != 0 {
-		s.at(l.last).links[l.by].next = p
+		s.tail(l.last).links[l.by].next = p
 	} else {
 		l.first = p
 	}
@@ -34,14 +34,14 @@ func (l *list) push(s *heads, p place) {
 }
 
 func (l *list) remove(s *heads, p place) {
-	k := &s.at(p).links[l.by]
+	k := &s.tail(p).links[l.by]
 	if k.prev != 0 {
-		s.at(k.prev).links[l.by].next = k.next
+		s.tail(k.prev).links[l.by].next = k.next
 	} else {
 		l.first = k.next
 	}
 	if k.next != 0 {
-		s.at(k.next).links[l.by].prev = k.prev
+		s.tail(k.next).links[l.by].prev = k.prev
 	} else {
 		l.last = k.prev
 	}
