@@ -51,6 +51,8 @@ const (
 	Midstream
 	// Known: a packet of a connection in the table.
 	Known
+	// Asleep: the same, and its connection, which rests, does so still: see Resting.
+	Asleep
 	// Full: no entry could be had.
 	Full
 )
@@ -80,7 +82,7 @@ var reasonNames = [reasons]string{"", "bad_flags", "bad_ack", "no_ack", "out_of_
 // String returns the reason as a label.
 func (r Reason) String() string { return reasonNames[r] }
 
-// Tracked is what Track found. Conn is nil when there is no entry.
+// Tracked is what Track found. Conn is nil when there is no entry, or it rests.
 type Tracked[V any] struct {
 	Conn    *Conn[V]
 	Dir     Direction

@@ -14,6 +14,10 @@ type Resting[V any] struct {
 	// Unpack fills c.Value again. If c is a copy, to be looked at, the handle stands
 	// for the value all the same.
 	Unpack func(c *Conn[V], handle uint32, copied bool)
+	// Passes, if not nil, is asked of the packet at hand, of an established connection
+	// that rests, whether its value has nothing to do with it. Then a segment that fits
+	// and says nothing new does not wake it.
+	Passes func(handle uint32, d Direction) bool
 }
 
 // resting is what the table has of it. The zero resting lets no connection rest.
@@ -22,6 +26,7 @@ type resting[V any] struct {
 	n    int     // at rest
 	hand int     // the Conn that Settle looks at next
 	copy Conn[V] // of one at rest
+	next Conn[V] // but for its value, what a packet makes of one at rest
 }
 
 // restFlags are a Conn's.
@@ -74,13 +79,19 @@ func (t *Table[V]) Rest(c *Conn[V]) bool {
 	h.ref, h.state, h.last, t.heads.tail(c.place).start = handle, c.state, c.Last, c.Start
 	h.flags = rests | flagOf(c.Midstream, restMidstream) | flagOf(c.loose, restLoose) |
 		flagOf(c.rivals, restRivals) | flagOf(c.original == 1, restReply)
+	c.count()
+	t.n++
+	t.release(c)
+	return true
+}
+
+// count fills the head's counters, and says what the sides' floors are.
+func (c *Conn[V]) count() {
+	h := c.head
 	for d := range c.sides {
 		h.flags |= flagOf(c.sides[d].floor == c.sides[d].iss, restFloor<<d)
 		h.packets[d], h.bytes[d], h.more[d] = uint32(c.Packets[d]), uint32(c.Bytes[d]), uint16(c.Bytes[d]>>32)
 	}
-	t.n++
-	t.release(c)
-	return true
 }
 
 func flagOf(is bool, f restFlags) restFlags {

@@ -55,6 +55,13 @@ func (w *drawer) resting() Resting[int] {
 	}
 }
 
+// sleeping has most of those that rest not be woken.
+func (w *drawer) sleeping() Resting[int] {
+	how := w.resting()
+	how.Passes = func(n uint32, _ Direction) bool { return w.values[n]%4 != 0 }
+	return how
+}
+
 // facts are all that is known of an entry, wherever it stands.
 func (c *Conn[V]) facts() string {
 	sides := c.sides
@@ -72,6 +79,7 @@ type twins struct {
 	tabs  [2]*Table[int]
 	ended [2][]string
 	w     drawer
+	slept int // packets that woke nobody
 }
 
 func newTwins(cfg Config) *twins {
@@ -79,7 +87,7 @@ func newTwins(cfg Config) *twins {
 	for i := range x.tabs {
 		x.tabs[i] = New(cfg, func(c *Conn[int], why End) { x.ended[i] = append(x.ended[i], c.facts()+why.String()) })
 	}
-	x.tabs[1].Rests(x.w.resting())
+	x.tabs[1].Rests(x.w.sleeping())
 	return x
 }
 
@@ -101,23 +109,38 @@ func (x *twins) both(do func(*Table[int]) string) error {
 func (x *twins) track(p *packet.Parsed, now int64, rest, loosen bool) (rested bool, err error) {
 	err = x.both(func(t *Table[int]) string {
 		r := t.Track(p, now)
-		what := fmt.Sprint(r.Dir, r.Outcome, r.Why)
-		if c := r.Conn; c != nil {
-			switch r.Outcome {
-			case Opened, Reopened, Midstream:
-				c.Value = int(c.ID)
-			}
-			if loosen {
-				c.Loosen()
-			}
-			what += c.facts()
+		if r.Outcome == Asleep {
+			x.slept++
 		}
-		if r.Conn != nil && rest && t.Rest(r.Conn) {
-			rested = true
-		}
+		what, does := t.become(p, r, rest, loosen)
+		rested = rested || does
 		return what
 	})
 	return rested, err
+}
+
+// become does what is to be done with a connection that was tracked, and returns what
+// is known of it then, and whether it rests by that.
+func (t *Table[V]) become(p *packet.Parsed, r Tracked[V], rest, loosen bool) (what string, rests bool) {
+	c := r.Conn
+	if r.Outcome == Asleep {
+		var k key
+		k.take(p)
+		c, r.Outcome = t.look(t.index.find(&k)), Known
+	}
+	what = fmt.Sprint(r.Dir, r.Outcome, r.Why)
+	if c == nil {
+		return what, false
+	}
+	if v, is := any(&c.Value).(*int); is && (r.Outcome == Opened || r.Outcome == Reopened || r.Outcome == Midstream) {
+		*v = int(c.ID)
+	}
+	if loosen {
+		c = t.At(c.place)
+		c.Loosen()
+	}
+	what += c.facts()
+	return what, rest && !c.Resting() && t.Rest(c)
 }
 
 // same compares all that is in both tables, by walking them.
@@ -139,7 +162,7 @@ func FuzzRest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { playTwins(t, b) })
 }
 
-func playTwins(t testing.TB, b []byte) (rested int) {
+func playTwins(t testing.TB, b []byte) (rested, slept int) {
 	x := newTwins(Config{Connections: 5, HalfOpen: 3})
 	now := epoch
 	for b = b[:min(len(b), 1600)]; len(b) >= 8; b = b[8:] {
@@ -167,39 +190,44 @@ func playTwins(t testing.TB, b []byte) (rested int) {
 	if x.w.out != 0 {
 		t.Fatalf("%d values still rest", x.w.out)
 	}
-	return rested
+	return rested, x.slept
 }
 
-// TestRest plays connections that are random, but mostly come about: a script, with
-// random segments in between.
+// likely are connections that are random, but mostly come about: a script, with random
+// segments in between.
+func likely(r *rand.Rand) (b []byte) {
+	script := [][6]byte{{0, 2, 0, 0, 0, 0}, {1, 0x12, 0, 0, 0, 1}, {0, 0x10, 0, 1, 0, 1}, {0, 0x18, 0, 1, 0, 1}, {1, 0x18, 0, 1, 0, 1},
+		{0, 0x10, 0, 1, 0, 1}, {1, 0x10, 0, 1, 0, 1}, {0, 0x18, 0, 1, 0, 1}, {1, 0x10, 0, 1, 0, 1}, {0, 0x10, 0, 1, 0, 1},
+		{0, 0x11, 0, 1, 0, 1}, {1, 0x11, 0, 1, 0, 2}, {0, 0x10, 0, 2, 0, 2}}
+	var at [8]int
+	for range 120 {
+		one := make([]byte, 8)
+		for i := range one {
+			one[i] = byte(r.Uint32())
+		}
+		if host := r.IntN(8); r.IntN(6) != 0 {
+			copy(one, script[at[host]][:])
+			one[0] |= byte(host) << 1
+			one[6] &= 0x0f
+			at[host] = (at[host] + 1) % len(script)
+			if r.IntN(4) != 0 {
+				one[7] &^= 0x20
+			}
+		}
+		b = append(b, one...)
+	}
+	return b
+}
+
 func TestRest(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	script := [][6]byte{{0, 2, 0, 0, 0, 0}, {1, 0x12, 0, 0, 0, 1}, {0, 0x10, 0, 1, 0, 1}, {0, 0x18, 0, 1, 0, 1}, {1, 0x18, 0, 1, 0, 1},
-		{0, 0x11, 0, 1, 0, 1}, {1, 0x11, 0, 1, 0, 2}, {0, 0x10, 0, 2, 0, 2}}
-	rested := 0
+	rested, slept := 0, 0
 	for range 600 {
-		var b []byte
-		var at [8]int
-		for range 120 {
-			one := make([]byte, 8)
-			for i := range one {
-				one[i] = byte(r.Uint32())
-			}
-			if host := r.IntN(8); r.IntN(6) != 0 {
-				copy(one, script[at[host]][:])
-				one[0] |= byte(host) << 1
-				one[6] &= 0x0f
-				at[host] = (at[host] + 1) % len(script)
-				if r.IntN(4) != 0 {
-					one[7] &^= 0x20
-				}
-			}
-			b = append(b, one...)
-		}
-		rested += playTwins(t, b)
+		n, m := playTwins(t, likely(r))
+		rested, slept = rested+n, slept+m
 	}
-	if rested < 3000 {
-		t.Errorf("only %d rested", rested)
+	if rested < 3000 || slept < 300 {
+		t.Errorf("only %d rested, and %d packets woke nobody", rested, slept)
 	}
 }
 

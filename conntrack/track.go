@@ -13,13 +13,17 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 	sender := k.take(p)
 	c := t.last
 	if c == nil || !c.head.key.same(&k) {
-		c = t.find(&k)
+		at := t.index.find(&k)
+		if at == 0 {
+			return t.create(k, sender, p, now)
+		}
+		if d, asleep := t.asleep(at, sender, p, now); asleep {
+			return Tracked[V]{Dir: d, Outcome: Asleep}
+		}
+		c = t.At(at)
 	}
-	if c != nil && c.deadline <= now {
+	if c.deadline <= now {
 		t.end(c, EndExpired)
-		c = nil
-	}
-	if c == nil {
 		return t.create(k, sender, p, now)
 	}
 	t.last = c

@@ -51,7 +51,7 @@ type Engine struct {
 	shared   published
 	mail     mailbox
 	now      int64
-	in       uint32 // interface of the packet at hand
+	in, out  uint32 // interfaces of the packet at hand
 	began    int64  // when the first packet or tick came, 0 before
 	nextLong int64  // when the next packet that is too long is noted
 	adoption uint16 // of how many policies after the first this is, modulo
@@ -63,6 +63,7 @@ type Engine struct {
 	sayings  map[saying]*saying
 	rested   rested
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
+	maxAwake int                   // awakeMost, less in tests
 	stories  stories
 	rep      Report
 	alerts   [4]AlertSeen
@@ -79,7 +80,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	if cfg.Gates == nil {
 		cfg.Gates = NewGates(policy)
 	}
-	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox()}
+	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox(), maxAwake: awakeMost}
 	e.shut.opens.Store(never)
 	e.bound()
 	e.stories.bound(cfg.Limits.Stories, cfg.FirstID, cfg.StepID)
@@ -94,7 +95,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	e.forgotten.limit = max(cfg.Limits.Connections, 1<<14) // a small filter takes strangers for them
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
-		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack})
+		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack, Passes: e.passes})
 	}
 	return e
 }
@@ -108,7 +109,7 @@ type Result struct {
 
 // Packet answers one packet. Its bytes are not kept after the return.
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
-	e.now, e.in = now, p.InDev
+	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
 	e.opening.c, e.stories.conn, e.hello = nil, nil, false
 	e.counts.Packets++
@@ -189,6 +190,8 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	switch t.Outcome {
 	case conntrack.Full:
 		return e.full(p, seg)
+	case conntrack.Asleep:
+		return e.answer(p, 0)
 	case conntrack.Invalid:
 		if c != nil {
 			e.renew(c, t.Dir, nil)

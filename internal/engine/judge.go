@@ -177,7 +177,7 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 			c.Loosen()
 		}
 	}
-	if f.offloaded || f.phase == decided && e.table.Len()-e.table.AtRest() > awakeMost {
+	if f.offloaded || f.phase == decided && e.awake() > e.maxAwake {
 		e.leaving = c
 	}
 	return e.answer(p, want)

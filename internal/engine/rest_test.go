@@ -77,8 +77,8 @@ func restPackets(t testing.TB) (packets [][]byte) {
 	return packets
 }
 
-// playRest returns how often a connection was woken by a packet.
-func playRest(t testing.TB, packets [][]byte, ops []byte) (woken int) {
+// playRest returns how often a connection was woken by a packet, and was not.
+func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, slept int) {
 	cfg := config()
 	cfg.Limits.Connections, cfg.Limits.Stories = 8, 16
 	other := policy(tlsrules.Defaults{Action: tlsrules.Reset, NotTLS: tlsrules.Accept}, tlsrules.Rule{
@@ -103,6 +103,15 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken int) {
 		cfg.Pins = NewPins(3, [16]byte{})
 		twins[i] = newDiary(cfg, p)
 	}
+	e := twins[1].e
+	e.maxAwake = 0
+	e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack, Passes: func(handle uint32, d conntrack.Direction) bool {
+		passes := e.passes(handle, d)
+		if passes {
+			slept++
+		}
+		return passes
+	}})
 	now, at := second, 0
 	for ; len(ops) >= 4; ops = ops[4:] {
 		for i, d := range twins {
@@ -158,7 +167,7 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken int) {
 	if r := &twins[1].e.rested; len(r.by) != 0 || r.number != 0 && len(r.free) != int(r.number)-1 {
 		t.Fatalf("%d of what was alike are left, %d free of %d", len(r.by), len(r.free), r.number)
 	}
-	return woken
+	return woken, slept
 }
 
 // ask asks for all connections, and does something with one of them.
@@ -187,7 +196,7 @@ func (d *diary) ask(kill bool, which int) {
 func TestRest(t *testing.T) {
 	packets := restPackets(t)
 	r := rand.New(rand.NewPCG(9, 9))
-	woken := 0
+	woken, slept := 0, 0
 	for range 150 {
 		ops := make([]byte, 4*400)
 		for i := range ops {
@@ -205,10 +214,11 @@ func TestRest(t *testing.T) {
 				ops[i] &= 0x7f
 			}
 		}
-		woken += playRest(t, packets, ops)
+		n, m := playRest(t, packets, ops)
+		woken, slept = woken+n, slept+m
 	}
-	if woken < 500 {
-		t.Errorf("only %d times a packet has woken a connection", woken)
+	if woken < 500 || slept < 500 {
+		t.Errorf("only %d times a packet has woken a connection, and %d times it had not to", woken, slept)
 	}
 }
 
