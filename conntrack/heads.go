@@ -142,7 +142,11 @@ func (x *index) find(k *key) place {
 	if x.len == 0 {
 		return 0
 	}
-	p := *x.bucket(x.sum(k))
+	return x.along(*x.bucket(x.sum(k)), k)
+}
+
+// along returns the place of a key, 0 for none, in the bucket that begins with p.
+func (x *index) along(p place, k *key) place {
 	for p != 0 {
 		h := x.heads.at(p)
 		if h.key.same(k) {

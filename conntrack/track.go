@@ -8,12 +8,20 @@ const synBits = packet.SYN | packet.ACK | packet.FIN | packet.RST
 // allocates nothing for a known connection. now is in nanoseconds since the
 // Unix epoch and never goes back.
 func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
+	var s Sought[V]
+	s.sender = s.key.take(p)
+	return t.TrackSought(p, &s, now)
+}
+
+// TrackSought is Track for a segment whose connection was sought.
+func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracked[V] {
 	t.wheel.start(now)
-	var k key
-	sender := k.take(p)
-	c := t.last
-	if c == nil || !c.head.key.same(&k) {
-		at := t.index.find(&k)
+	c, k, sender := t.last, &s.key, s.sender
+	if c == nil || !c.head.key.same(k) {
+		at := s.at
+		if at == 0 || !t.heads.at(at).key.same(k) { // it was not there, or is elsewhere by now
+			at = t.index.find(k)
+		}
 		if at == 0 {
 			return t.create(k, sender, p, now)
 		}
@@ -76,7 +84,7 @@ func sane(f packet.Flags) Reason {
 }
 
 // create makes an entry for the first packet of a connection.
-func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Tracked[V] {
+func (t *Table[V]) create(k *key, sender uint8, p *packet.Parsed, now int64) Tracked[V] {
 	why := sane(p.Flags)
 	if why == NoReason && p.Flags.Has(packet.RST) {
 		why = NoEntry
@@ -90,7 +98,7 @@ func (t *Table[V]) create(k key, sender uint8, p *packet.Parsed, now int64) Trac
 		t.stats.Full++
 		return Tracked[V]{Outcome: Full}
 	}
-	c.head.key, c.original = k, sender
+	c.head.key, c.original = *k, sender
 	r := Tracked[V]{Conn: c, Outcome: Opened}
 	if p.Flags&synBits == packet.SYN {
 		c.begin(p)

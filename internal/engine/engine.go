@@ -26,7 +26,8 @@ type Engine struct {
 	policy *tlsrules.Policy
 	table  *conntrack.Table[flow]
 	budget reassembly.Budget
-	seg    packet.Parsed
+	seg    *packet.Parsed // the packet at hand
+	next   lookahead
 
 	spare     []*inspection // given back by connections no longer read
 	searches  []*search     // the same
@@ -109,6 +110,17 @@ type Result struct {
 
 // Packet answers one packet. Its bytes are not kept after the return.
 func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
+	return e.packet(p, e.decoded(p), now)
+}
+
+// decoded decodes a packet that is judged alone, and returns its place among the next.
+func (e *Engine) decoded(p *nfq.Packet) int {
+	e.next.status[0], e.next.upTo = decode(p, &e.next.segs[0]), 0
+	return 0
+}
+
+// packet answers a packet that was decoded as the i-th of those that are next.
+func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
 	e.opening.c, e.stories.conn, e.hello = nil, nil, false
@@ -118,8 +130,9 @@ func (e *Engine) Packet(p *nfq.Packet, now int64) Result {
 		e.tooLong(p, now)
 		return e.drop(DropTruncated)
 	}
-	seg := &e.seg
-	switch status := decode(p, seg); status {
+	seg := &e.next.segs[i]
+	e.seg, e.next.at = seg, i
+	switch status := e.next.status[i]; status {
 	case packet.OK:
 	case packet.NotTCP:
 		e.counts.NotTCP++
@@ -174,7 +187,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		e.resetUntracked(seg, p.InDev)
 		return e.drop(DropRefused)
 	}
-	t := e.table.Track(seg, e.now)
+	t := e.find(seg)
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"runtime"
@@ -32,8 +33,8 @@ func newMany(t testing.TB, p *tlsrules.Policy, connections int, offload bool) *m
 	return x
 }
 
-// send sends a packet of client n, unless the kernel would let it pass by itself.
-func (x *many) send(n int, b []byte) {
+// is makes a packet one of client n, and lets time pass.
+func (x *many) is(n int, b []byte) {
 	at, port := 12, 20
 	if b[12] == 203 { // the server's
 		at, port = 16, 22
@@ -44,6 +45,11 @@ func (x *many) send(n int, b []byte) {
 		x.tick = x.now + int64(100*time.Millisecond)
 		x.e.Tick(x.now)
 	}
+}
+
+// send sends a packet of client n, unless the kernel would let it pass by itself.
+func (x *many) send(n int, b []byte) {
+	x.is(n, b)
 	if x.e.Packet(&nfq.Packet{Payload: b, InDev: inside(b), OutDev: 3 - inside(b), Mark: foreign}, x.now).Verdict == nfq.Drop {
 		x.lost++
 	}
@@ -198,6 +204,10 @@ func BenchmarkConnections(b *testing.B) {
 				i++
 			})
 		})
+		b.Run(fmt.Sprint("in turn, out of a full queue/", n), func(b *testing.B) {
+			x := newMany(b, partner(), 4<<20, false)
+			x.measure(b, n, x.fullQueue(x.said(), n, batchSize))
+		})
 		b.Run(fmt.Sprint("in turn/", n), func(b *testing.B) {
 			x := newMany(b, partner(), 4<<20, false)
 			last := x.said()
@@ -210,6 +220,37 @@ func BenchmarkConnections(b *testing.B) {
 				b.Errorf("%d are awake", awake)
 			}
 		})
+	}
+}
+
+// fullQueue has a packet of each of n clients in turn judged, as they come out of a
+// queue in which a batch of them waits: b.N times.
+func (x *many) fullQueue(b []byte, n, batch int) (next func()) {
+	packets := make([]nfq.Packet, batch)
+	for i := range packets {
+		packets[i] = nfq.Packet{Payload: bytes.Clone(b), InDev: inside(b), OutDev: 3 - inside(b), Mark: foreign}
+	}
+	client, at := 0, batch
+	return func() {
+		if at++; at < batch {
+			return
+		}
+		for at = 0; at < batch; at++ {
+			x.is(client%n, packets[at].Payload)
+			client++
+		}
+		at = 0
+		x.e.batch(x, packets, x.now)
+	}
+}
+
+// many is a queue that has no packets of its own.
+func (x *many) Recv([]nfq.Packet, time.Duration) (int, error) { return 0, nil }
+func (x *many) Flush() error                                  { return nil }
+
+func (x *many) Verdict(_ uint32, v nfq.Verdict, _ uint32, _ []byte) {
+	if v == nfq.Drop {
+		x.lost++
 	}
 }
 

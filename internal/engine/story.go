@@ -245,7 +245,7 @@ func (e *Engine) noted(v nfq.Verdict, mark uint32) {
 
 // notePacket gives the packet at hand its moment.
 func (e *Engine) notePacket() {
-	x, seg := &e.stories, &e.seg
+	x, seg := &e.stories, e.seg
 	if x.conn != nil && x.at == nil {
 		x.at = e.note(x.conn, x.dir, APacket, seg.Seq, seg.Flags, seg.PayloadLen())
 		if x.at != nil {

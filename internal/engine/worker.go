@@ -41,11 +41,7 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 	for {
 		n, err := q.Recv(batch, e.patience(now, packets))
 		now, packets = clock(), n > 0
-		for i := range batch[:n] {
-			p := &batch[i]
-			r := e.guarded(p, now)
-			q.Verdict(p.ID, r.Verdict, r.Mark, r.Payload)
-		}
+		e.batch(q, batch[:n], now)
 		if n > 0 || failures > 0 { // verdicts that could not be sent wait for no other packet
 			if ferr := q.Flush(); ferr == nil {
 				failures = 0
@@ -71,13 +67,24 @@ func (e *Engine) Run(q Queue, clock func() int64) error {
 
 // guarded answers a packet even when judging it uncovers a bug of ours: the
 // packet is dropped, the bug is counted and kept for whoever reads the stats.
-func (e *Engine) guarded(p *nfq.Packet, now int64) (r Result) {
+func (e *Engine) guarded(p *nfq.Packet, i int, now int64) (r Result) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.counts.Bugs++
-			e.shared.fault(fmt.Sprintf("%v\n%s", v, debug.Stack()))
+			e.bug(v)
 			r = Result{Verdict: nfq.Drop}
 		}
 	}()
-	return e.Packet(p, now)
+	return e.packet(p, i, now)
+}
+
+// foundBug is deferred by what may uncover a bug of ours, too, before a packet's turn.
+func (e *Engine) foundBug() {
+	if v := recover(); v != nil {
+		e.bug(v)
+	}
+}
+
+func (e *Engine) bug(v any) {
+	e.counts.Bugs++
+	e.shared.fault(fmt.Sprintf("%v\n%s", v, debug.Stack()))
 }
