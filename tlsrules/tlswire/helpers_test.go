@@ -170,12 +170,14 @@ func tell(t testing.TB, c *Conn, flights []flight, next cut) story {
 	var s story
 	var opaque [2]strings.Builder
 	var nothing [2]int // consumed, which may happen once
+	twin := packedTwin(c)
 	for _, f := range flights {
 		for b := f.data; len(b) > 0; {
 			piece := b[:max(1, min(len(b), next(len(b))))]
 			b = b[len(piece):]
 			for len(piece) > 0 {
 				n, op, st := c.Consume(f.from, piece)
+				twin.consume(t, c, f.from, piece, n, op, st)
 				if n < 0 || n > len(piece) || st == NeedMore && n != len(piece) || st == Again && (n == 0 || n == len(piece)) {
 					t.Fatalf("Consume(%v, %d bytes) = %d, %v, %v", f.from, len(piece), n, op, st)
 				}
