@@ -135,6 +135,7 @@ type Conn[V any] struct {
 	recorded bool // as Config has it
 	rivals   bool // before a SYN-ACK was taken for certain, more than one SYN came
 	kept     bool // see Keep
+	assumed  bool // nothing was seen of the SYN that its SYN-ACK answers
 	sides    [2]side
 	second   candidate // a later SYN, or SYN-ACK, with another number
 	deadline int64     // when it has been silent for too long

@@ -128,6 +128,17 @@ func (c *Conn[V]) proves(d Direction, p *packet.Parsed) bool {
 	return c.second.kind == aSYN && d == c.second.dir.Other() || c.state == SynSent && d == Reply
 }
 
+// denies reports whether a segment of Original's begins elsewhere than a SYN-ACK alone
+// has said that it does: until it has said so itself, an answer to a SYN that it never
+// sent could have what it says taken for what lies behind a gap.
+func (c *Conn[V]) denies(d Direction, p *packet.Parsed) bool {
+	if !c.assumed || d != Original {
+		return false
+	}
+	c.assumed = p.Seq != c.sides[d].iss.Add(1)
+	return c.assumed
+}
+
 // answersSYN reports whether ack, sent in direction d, acknowledges the SYN of
 // the other end, and at most what it sent with it or since.
 func (c *Conn[V]) answersSYN(d Direction, ack seqnum.Value) bool {
@@ -151,6 +162,8 @@ func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) 
 	}
 	if second.kind == aSYN && iss == second.iss {
 		c.sides[Original].scale = second.scale
+	} else {
+		c.assumed = !c.lossy
 	}
 	if half && first.seen { // the SYN-ACK may be an old one, or forged: the answer to the other SYN is still awaited
 		c.second = candidate{iss: first.iss, kind: aSYN, dir: Original, scale: first.scale, scaled: first.scaled}

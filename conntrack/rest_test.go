@@ -71,7 +71,7 @@ func (c *Conn[V]) facts() string {
 		}
 	}
 	return fmt.Sprint(c.ID, c.Value, c.Start, c.Last, c.Packets, c.Bytes, c.head.key, c.Midstream, c.Guessed, c.original, c.state,
-		c.loose, c.lossy, c.recorded, c.rivals, c.kept, sides, c.second, c.deadline, c.head.rank, c.head.slot)
+		c.loose, c.lossy, c.recorded, c.rivals, c.kept, c.assumed, sides, c.second, c.deadline, c.head.rank, c.head.slot)
 }
 
 // twins are two tables that are told the same. In one entries rest whenever they can.

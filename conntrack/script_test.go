@@ -271,6 +271,17 @@ var openingScripts = []script{
 		> S 0 0 : opened
 		< SA 0 7001 ws=7 : reopened SYN_RECV
 		> A 7001 1 : known ESTABLISHED`},
+	// A server's answer to a SYN that was never sent, which does not arrive, is to have
+	// what the client says taken for what lies behind a gap.
+	{"syn_ack_for_a_syn_never_sent", `
+		> S 100 0 : opened
+		< SA 0 1 ws=7 : reopened SYN_RECV
+		< S 0 0 : known SYN_RECV
+		< A 1 101 : bad_ack
+		> A 101 1 : bad_state SYN_RECV
+		> PA 101 1 len=500 : bad_state SYN_RECV
+		< SA 0 101 ws=7 : reopened SYN_RECV
+		> PA 101 1 len=500 : known ESTABLISHED`},
 	{"forged_syn_ack_does_not_stop_the_handshake", `
 		> S 0 0 ws=7 : opened
 		< SA 77 7001 : reopened SYN_RECV

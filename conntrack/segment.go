@@ -98,6 +98,9 @@ func (t *Table[V]) segment(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 	if why := c.fits(d, p); why != NoReason {
 		return why
 	}
+	if c.denies(d, p) {
+		return BadState
+	}
 	c.confirm(d.Other(), p.Ack)
 	if !s.seen {
 		s.appear(p)

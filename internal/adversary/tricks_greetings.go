@@ -43,6 +43,7 @@ const (
 	whyNumbers = "the numbers of a server are those that its client acknowledges"
 	whyAnswers = "a SYN-ACK that answers no SYN is no client's, and begins nothing"
 	whyLoad    = "a SYN-ACK with data is dropped: where a server's bytes begin is certain once its client says so, and it comes again without (RFC 7413, Section 4.2.2)"
+	whyAssumed = "where a SYN was not seen that a SYN-ACK answers, the client's first segment has to say the same of where it begins"
 	whyCrossed = "two SYNs that cross are a handshake too (RFC 9293, Section 3.5)"
 	whyRefused = "an RST ends nothing for us: what comes behind it is read"
 )
@@ -132,6 +133,8 @@ func greetings() (list []Trick) {
 			greet: func(r *receiver) { crossing(r, nil); r.segment(r.iss+1, packet.ACK, nil) }},
 		{name: "a SYN in place of the SYN-ACK", why: whyCrossed, honest: true,
 			greet: func(r *receiver) { crossing(r, nil) }},
+		{name: "a SYN-ACK that acknowledges a hundred bytes less and never arrives, and a SYN in its place", why: whyAssumed,
+			greet: func(r *receiver) { synAck(r, short(func(s *Segment) { s.Ack -= 100 })); crossing(r, nil) }},
 		{name: "a SYN with another number that never arrives, then the SYN-ACK", why: whyNumbers,
 			greet: func(r *receiver) { crossing(r, short(other)); synAck(r, nil) }},
 		{name: "an RST without ACK in place of the SYN-ACK, then the SYN-ACK", why: whyRefused, honest: true,
