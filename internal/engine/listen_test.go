@@ -67,9 +67,9 @@ func joined(turns []turn) (all []turn) {
 	return all
 }
 
-// TestLooksLikeHello: of random bytes six may look like the beginning of a hello, once in
-// some 2,000 hellos with a post-quantum key share. Who has agreed to TLS, or need not, does
-// not begin to read there.
+// TestLooksLikeHello: six bytes inside of a hello may look like the beginning of another.
+// Of one in a hundred of Go's they do: a key share ends in 22, and psk_key_exchange_modes
+// follows. Who has agreed to TLS, or need not, does not begin to read there.
 func TestLooksLikeHello(t *testing.T) {
 	for _, p := range preludes {
 		for name, strategy := range strategies {
