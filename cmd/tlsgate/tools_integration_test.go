@@ -42,7 +42,7 @@ action  = "accept"
 `
 
 // toolSlots tools run at once, each with addresses of its own: they wait, most of the time.
-const toolSlots = 24
+const toolSlots = 64
 
 // toolPart in the environment, as "2/5", has every fifth strategy run, from the second on.
 const toolPart = "TLSGATE_TOOLS_PART"
@@ -140,6 +140,9 @@ func TestIntegrationTools(t *testing.T) {
 				labtest.Missing(t, errors.New("missing in the kernel: IPv6"))
 			}
 			shortLife(t, l)
+			// Honest segments fit the last link, as those of TCP do that was told of it.
+			output(t, l.Server, "ip", "link", "set", lab.HostLink, "mtu", fmt.Sprint(adversary.NextLink))
+			output(t, l.Client, "ip", "link", "set", lab.HostLink, "gso_max_segs", "1")
 			seen := serveAdversaries(t, l)
 			startNginx(t, l, files(t, l, 1), "8443 ssl")
 			awaitPort(t, l, 8443)
