@@ -37,6 +37,7 @@ type batchQueue struct {
 	file     *os.File
 	raw      syscall.RawConn
 	number   uint16
+	inOrder  bool // Config.InOrder
 	counters *counters
 
 	closed atomic.Bool
@@ -50,6 +51,7 @@ type batchQueue struct {
 
 	// Of the goroutine in verdict and flush.
 	out       []byte
+	latest    latest
 	sendLimit int
 	sendErr   error
 	write     func(fd uintptr) bool
@@ -60,7 +62,7 @@ func openBatch(cfg Config, c *counters) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &batchQueue{number: cfg.Number, counters: c}
+	q := &batchQueue{number: cfg.Number, inOrder: cfg.InOrder, counters: c}
 	if err = q.open(conn, cfg); err != nil {
 		conn.Close()
 	} else if q.file, err = detach(conn); err == nil {
@@ -189,7 +191,7 @@ func (q *batchQueue) understand(m message, p *Packet) bool {
 		case m.about() == msgConfig:
 			q.gone = errno
 		default:
-			q.counters.refused(errno)
+			q.counters.refused(errno, m.answers())
 		}
 	case unix.NLMSG_NOOP, unix.NLMSG_DONE:
 	default:
@@ -199,6 +201,10 @@ func (q *batchQueue) understand(m message, p *Packet) bool {
 }
 
 func (q *batchQueue) verdict(id uint32, v Verdict, mark uint32, payload []byte) {
+	if q.same(id, v, mark, payload) {
+		return
+	}
+	q.latest = latest{is: q.inOrder && len(payload) == 0, v: v, id: id, mark: mark, at: len(q.out)}
 	q.out = appendVerdict(q.out, q.number, id, v, mark, payload)
 }
 
@@ -218,7 +224,7 @@ func (q *batchQueue) flush() error {
 func (q *batchQueue) writeTo(fd uintptr) bool {
 	left := q.out
 	for len(left) > 0 {
-		size, messages := prefix(left, q.sendLimit)
+		size, packets := prefix(left, q.sendLimit)
 		_, err := unix.Write(int(fd), left[:size])
 		if err == unix.EINTR {
 			continue
@@ -227,10 +233,10 @@ func (q *batchQueue) writeTo(fd uintptr) bool {
 			q.sendErr = err
 			break
 		}
-		q.counters.verdicts.Add(uint64(messages))
+		q.counters.verdicts.Add(uint64(packets))
 		left = left[size:]
 	}
-	q.out = q.out[:copy(q.out, left)]
+	q.out, q.latest = q.out[:copy(q.out, left)], latest{}
 	return true
 }
 

@@ -51,6 +51,14 @@ func (m message) about() uint16 {
 	return binary.NativeEndian.Uint16(m.body[8:])
 }
 
+// answers is for how many packets the verdict is that a NLMSG_ERROR is the answer to.
+func (m message) answers() int {
+	if m.about() != msgVerdictBatch {
+		return 1
+	}
+	return answered(m.body[4:])
+}
+
 // goneError says what has become of a queue.
 func goneError(number uint16, errno unix.Errno) error {
 	op := fmt.Sprintf("receive from queue %d", number)

@@ -145,7 +145,7 @@ func (q *goQueue) failed(err error) int {
 	case errno == unix.ENOBUFS:
 		q.counters.overruns.Add(1)
 	default:
-		q.counters.refused(errno)
+		q.counters.refused(errno, 1)
 	}
 	return 0
 }

@@ -177,15 +177,15 @@ func appendAttribute(dst []byte, kind uint16, size int) []byte {
 }
 
 // prefix is the length of the longest run of whole messages at the beginning of
-// b that is at most limit bytes long, and how many they are; at least one.
-func prefix(b []byte, limit int) (size, messages int) {
+// b that is at most limit bytes long, at least one, and for how many packets they are.
+func prefix(b []byte, limit int) (size, packets int) {
 	for size < len(b) {
 		n := int(binary.NativeEndian.Uint32(b[size:]))
 		if size > 0 && size+n > limit {
 			break
 		}
+		packets += answered(b[size:])
 		size += n
-		messages++
 	}
-	return size, messages
+	return size, packets
 }

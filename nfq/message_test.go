@@ -105,8 +105,8 @@ func TestErrno(t *testing.T) {
 		}
 	}
 	var c counters
-	c.refused(unix.ENOENT)
-	c.refused(1 << 31) // the kernel has no such
+	c.refused(unix.ENOENT, 1)
+	c.refused(1<<31, 1) // the kernel has no such
 	if c.verdictErrors[unix.ENOENT].Load() != 1 || c.verdictErrors[0].Load() != 1 {
 		t.Error("not counted")
 	}

@@ -79,12 +79,12 @@ func (c *counters) sequence(id uint32) {
 	c.lastID = id
 }
 
-// refused counts a verdict the kernel answered with an error.
-func (c *counters) refused(errno unix.Errno) {
+// refused counts verdicts the kernel answered with an error.
+func (c *counters) refused(errno unix.Errno, packets int) {
 	if int(errno) >= len(c.verdictErrors) {
 		errno = 0
 	}
-	c.verdictErrors[errno].Add(1)
+	c.verdictErrors[errno].Add(uint64(packets))
 }
 
 // Stats reads the counters, the kernel's included. The kernel's are not there

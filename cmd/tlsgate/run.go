@@ -240,6 +240,7 @@ func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine
 			FailOpen:   c.Queue.FailOpen,
 			InjectMark: marks.Pass(),
 			RefuseMark: marks.Refused(),
+			InOrder:    true, // as engine.Run answers them
 		})
 		if err != nil {
 			return nil, err

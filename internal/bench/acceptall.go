@@ -43,7 +43,7 @@ func acceptAll(args []string) error {
 	var answering sync.WaitGroup
 	defer answering.Wait()
 	for i := range workers {
-		q, err := nfq.Open(nfq.Config{Number: uint16(i), Backend: args[0]})
+		q, err := nfq.Open(nfq.Config{Number: uint16(i), Backend: args[0], InOrder: true})
 		if err != nil {
 			return err
 		}

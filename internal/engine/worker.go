@@ -28,7 +28,8 @@ const (
 	maxFailures = 100
 )
 
-// Run answers the packets of q until it is closed, on an OS thread of its own.
+// Run answers the packets of q, in their order, until it is closed, on an OS thread of
+// its own.
 // clock gives the time, in nanoseconds since the Unix epoch, never going back.
 // When q is closed every connection is told as ended, and Run returns nil.
 func (e *Engine) Run(q Queue, clock func() int64) error {
