@@ -150,7 +150,7 @@ func (c *Conn[V]) answersSYN(d Direction, ack seqnum.Value) bool {
 // direction d has proved.
 func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) Tracked[V] {
 	k, original := c.head.key, c.original^uint8(d.Other())
-	first, second, half := c.sides[d.Other()], c.second, c.state.half()
+	first, second, half := c.sides[d.Other()], c.second, c.state.half() && !c.assumed
 	iss := p.Ack.Sub(1)
 	t.end(c, EndReopened)
 	c = t.take(now)
@@ -212,14 +212,22 @@ func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 }
 
 // confirmable reports whether ack, by its receiver, makes the SYN of d certain:
-// the one seen first, or the one of a later SYN-ACK.
+// the one seen first, or the one of a later SYN-ACK. Where another was seen it has to
+// be one of their numbers: what a side has sent since is no measure, for it says so
+// itself.
 func (c *Conn[V]) confirmable(d Direction, ack seqnum.Value) bool {
 	s := &c.sides[d]
-	end := s.end
-	if c.Midstream || c.recorded {
-		end = s.edge(true)
+	switch {
+	case s.known || ack == s.iss.Add(1) || c.answersSecond(d, ack):
+		return true
+	case c.recorded:
+		return between(ack, s.iss.Add(1), s.edge(true))
+	case c.second.kind != noCandidate:
+		return false
+	case c.Midstream:
+		return between(ack, s.iss.Add(1), s.edge(true))
 	}
-	return s.known || between(ack, s.iss.Add(1), end) || c.answersSecond(d, ack)
+	return between(ack, s.iss.Add(1), s.end)
 }
 
 func (c *Conn[V]) answersSecond(d Direction, ack seqnum.Value) bool {
@@ -232,7 +240,7 @@ func (c *Conn[V]) confirm(d Direction, ack seqnum.Value) {
 	if s.known || !c.confirmable(d, ack) {
 		return
 	}
-	if !between(ack, s.iss.Add(1), s.end) && c.answersSecond(d, ack) {
+	if ack != s.iss.Add(1) && c.answersSecond(d, ack) {
 		s.iss, s.floor, s.acked, s.end = c.second.iss, c.second.iss, c.second.iss, ack
 		s.maxEnd, s.windowed = ack.Add(peer.maxWin), true
 		s.scale, s.scaled, s.finSeen = c.second.scale, c.second.scaled, false

@@ -114,6 +114,23 @@ var openingScripts = []script{
 		> A 1 9001 : known ESTABLISHED
 		< A 9001 1 : known
 		> A 3000000 9001 len=9 : known`},
+	{"second_syn_ack_number_taken_though_it_lies_in_what_was_sent", `
+		> S 0 0 : opened
+		< SA 0 1 : known
+		< SA 100 1 : known
+		< A 101 1 : known
+		> A 1 102 : bad_ack
+		> A 1 101 : known ESTABLISHED
+		< PA 101 1 len=50 : known
+		> A 1 151 : known`},
+	{"third_syn_ack_number_is_none", `
+		> S 0 0 : opened
+		< SA 0 1 : known
+		< SA 100 1 : known
+		< SA 5000 1 : known
+		< A 101 1 : known
+		> A 1 101 : bad_ack
+		> A 1 5001 : known ESTABLISHED`},
 	{"second_syn_ack_number_not_taken", `
 		> S 0 0 ws=7 : opened
 		< SA 0 1 ws=7 : known

@@ -135,6 +135,13 @@ func greetings() (list []Trick) {
 			greet: func(r *receiver) { crossing(r, nil) }},
 		{name: "a SYN-ACK that acknowledges a hundred bytes less and never arrives, and a SYN in its place", why: whyAssumed,
 			greet: func(r *receiver) { synAck(r, short(func(s *Segment) { s.Ack -= 100 })); crossing(r, nil) }},
+		{name: "a SYN-ACK with a number a hundred less, and the right one, that never arrive, and a SYN in their place", why: "of two numbers the one that the client acknowledges counts: what the server has sent since is no measure",
+			greet: func(r *receiver) {
+				synAck(r, short(func(s *Segment) { s.Seq -= 100 }))
+				crossing(r, nil)
+				synAck(r, short(func(*Segment) {}))
+				r.segment(r.iss+1, packet.ACK, nil)
+			}},
 		{name: "a SYN with another number that never arrives, then the SYN-ACK", why: whyNumbers,
 			greet: func(r *receiver) { crossing(r, short(other)); synAck(r, nil) }},
 		{name: "an RST without ACK in place of the SYN-ACK, then the SYN-ACK", why: whyRefused, honest: true,
