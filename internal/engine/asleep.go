@@ -8,7 +8,10 @@ import "tlsgate/conntrack"
 // find out, had it been woken. Where few are awake it is woken all the same: that takes
 // less for the packets to come.
 func (e *Engine) passes(handle uint32, d conntrack.Direction) bool {
-	l := &e.rested.at(handle).lasting
+	if handle&readHandle != 0 {
+		return false
+	}
+	l := &e.rested.at(handle).what
 	return e.awake() >= e.maxAwake && l.phase == decided && l.adoption == e.adoption && !l.gate.has(atGate|hasHold) &&
 		!l.watched && !l.pinned && !l.offloaded && !e.cfg.Offload &&
 		l.devices[d] == e.in && (e.out == 0 || l.devices[d.Other()] == e.out)

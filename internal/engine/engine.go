@@ -62,7 +62,8 @@ type Engine struct {
 	buffers  tlswire.Buffers
 	certs    certs.Cache
 	sayings  map[saying]*saying
-	rested   rested
+	rested   rested[lasting]
+	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories

@@ -25,6 +25,7 @@ func (l Limits) Footprint() int64 {
 	l = Config{Limits: l}.withDefaults().Limits
 	each := int64(unsafe.Sizeof(conntrack.Conn[flow]{}) + unsafe.Sizeof(inspection{}))
 	each += each/sizeClasses + perKey + perSaid + forgottenBits/8*2
+	each += blocksEach*int64(unsafe.Sizeof(block{})) + int64(unsafe.Sizeof(apart{})) // they stay when connections wake
 	n := int64(l.Connections)*each + int64(l.Refused)*perRefusal + int64(max(l.Stories, 0))*perStory
 	return n + 3*int64(l.Buffered) + perEngine
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"testing"
@@ -132,20 +133,72 @@ func TestMemoryPerConnection(t *testing.T) {
 	}
 }
 
-// TestMemoryInspected: what a connection costs of which every record is read, while
-// it is silent.
-func TestMemoryInspected(t *testing.T) {
-	const n, limit = 20_000, 2250
-	x := newMany(t, only("handshake", "change_cipher_spec", "application_data", "alert"), 1<<20, true)
-	each := x.each(n, func() {
-		for i := range n {
-			x.open(i)
+// distinct has client n say other things than all others, as many as a client or its
+// server can choose: randoms, session, name, suites, groups, signature schemes.
+func (x *many) distinct(n int) {
+	r := rand.New(rand.NewPCG(uint64(n), 1))
+	random := func(b []byte) {
+		for i := range b {
+			b[i] = byte(r.Uint32())
 		}
-		x.ticks(15 * time.Second)
-	})
-	t.Logf("%d bytes each; conntrack.Conn[flow] %d, inspection %d", each, unsafe.Sizeof(conntrack.Conn[flow]{}), unsafe.Sizeof(inspection{}))
-	if each > limit || x.e.table.AtRest() != 0 || x.lost > 0 {
-		t.Errorf("%d bytes each, want %d at most; %d rest", each, limit, x.e.table.AtRest())
+	}
+	var session [32]byte
+	random(session[:])
+	for _, b := range x.packets {
+		body := b[40:]
+		if b[32]>>4 != 5 || len(body) < 100 || body[0] != 22 {
+			continue
+		}
+		random(body[11:43])
+		copy(body[44:76], session[:])
+		if body[5] != 1 {
+			continue
+		}
+		suites := int(body[76])<<8 | int(body[77])
+		random(body[78 : 78+suites])
+		for rest := body[78+suites+4:]; len(rest) > 4; {
+			id, data := int(rest[0])<<8|int(rest[1]), rest[4:4+(int(rest[2])<<8|int(rest[3]))]
+			switch rest = rest[4+len(data):]; id {
+			case 0:
+				copy(data[5:], fmt.Sprintf("%08x", n))
+			case 10, 13:
+				random(data[2:])
+			}
+		}
+	}
+}
+
+// TestMemoryInspected: what a connection costs of which every record is read, while
+// it is silent: if all clients say the same, and if no two do.
+func TestMemoryInspected(t *testing.T) {
+	const n, limit = 100_000, 1000
+	for _, tt := range []struct {
+		name, kind string
+		distinct   bool
+	}{{"all alike", "tls13", false}, {"all distinct", "tls13", true}, {"all distinct, of many words", "tls13 post-quantum", true}} {
+		x := newMany(t, only("handshake", "change_cipher_spec", "application_data", "alert"), 1<<20, true)
+		x.packets = script(t, policy(acceptAll), recording(t, tt.kind), strategies["gso"])
+		each := x.each(n, func() {
+			for i := range n {
+				if tt.distinct {
+					x.distinct(i)
+				}
+				if x.open(i); i%250 == 0 {
+					x.ticks(11 * time.Second)
+				}
+			}
+			x.ticks(15 * time.Second)
+		})
+		t.Logf("%s: %d bytes each, %d packed; conntrack.Conn[flow] %d, inspection %d", tt.name,
+			each, x.e.packed.blocks.n*int(unsafe.Sizeof(block{}))/n, unsafe.Sizeof(conntrack.Conn[flow]{}), unsafe.Sizeof(inspection{}))
+		if each > limit || x.e.table.AtRest() < n-1 || x.lost > 0 {
+			t.Errorf("%s: %d bytes each, want %d at most; %d rest, %d packets lost", tt.name, each, limit, x.e.table.AtRest(), x.lost)
+		}
+		names := map[string]bool{}
+		x.e.table.Walk(0, 1000, func(c *conntrack.Conn[flow]) { names[string(c.Value.ins.tls.ClientHello.ServerName)] = true })
+		if distinct := len(names) > 900; distinct != tt.distinct || x.e.counts.TLSConnections != n {
+			t.Errorf("%s: %d names, %d speak TLS", tt.name, len(names), x.e.counts.TLSConnections)
+		}
 	}
 }
 

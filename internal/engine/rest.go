@@ -7,7 +7,8 @@ import (
 )
 
 // Of a connection that is decided and not waited for by anybody many have the same:
-// it is kept once for all of them, and the table has them rest.
+// it is kept once for all of them, and the table has them rest. One that is read rests
+// too, with what is its own: see packed.go.
 
 // awakeMost is of how many connections that do not rest those that are decided wait
 // for ten seconds of silence. Beyond that they rest with another one's next packet:
@@ -16,68 +17,72 @@ const awakeMost = 1 << 14
 
 // rested keeps that. There are never more than connections that rest. The zero rested
 // is empty.
-type rested struct {
-	hash   func(*lasting) uint64
+type rested[K comparable] struct {
+	hash   func(*K) uint64
+	most   uint32            // different ones; 0: no bound
 	by     map[uint64]uint32 // the first one with a hash
-	slabs  [][]alike
+	slabs  [][]alike[K]
 	free   []uint32
 	number uint32 // in use, free ones too
 }
 
 // alike is what connections have in common.
-type alike struct {
-	lasting
+type alike[K comparable] struct {
+	what K
 	of   int    // so many connections
 	next uint32 // another one with the same hash; 0 is none
 }
 
 const restedSlab = 256
 
-func (r *rested) at(n uint32) *alike { return &r.slabs[n/restedSlab][n%restedSlab] }
+func (r *rested[K]) at(n uint32) *alike[K] { return &r.slabs[n/restedSlab][n%restedSlab] }
 
-// put returns the handle of what a connection has left.
-func (r *rested) put(l *lasting) uint32 {
+// put returns the handle of what a connection has left, 0 if there is no room.
+func (r *rested[K]) put(what *K) uint32 {
 	if r.by == nil {
 		r.by, r.number = map[uint64]uint32{}, 1
 	}
 	if r.hash == nil {
 		seed := maphash.MakeSeed()
-		r.hash = func(l *lasting) uint64 { return maphash.Comparable(seed, *l) }
+		r.hash = func(what *K) uint64 { return maphash.Comparable(seed, *what) }
 	}
-	h := r.hash(l)
+	h := r.hash(what)
 	first := r.by[h]
 	for n := first; n != 0; n = r.at(n).next {
-		if a := r.at(n); a.lasting == *l {
+		if a := r.at(n); a.what == *what {
 			a.of++
 			return n
 		}
 	}
+	if used := r.number - 1 - uint32(len(r.free)); r.most > 0 && used >= r.most {
+		return 0
+	}
 	n := r.take()
-	*r.at(n) = alike{lasting: *l, of: 1, next: first}
+	*r.at(n) = alike[K]{what: *what, of: 1, next: first}
 	r.by[h] = n
 	return n
 }
 
-func (r *rested) take() uint32 {
+func (r *rested[K]) take() uint32 {
 	if last := len(r.free) - 1; last >= 0 {
 		n := r.free[last]
 		r.free = r.free[:last]
 		return n
 	}
 	for int(r.number/restedSlab) >= len(r.slabs) {
-		r.slabs = append(r.slabs, make([]alike, restedSlab))
+		r.slabs = append(r.slabs, make([]alike[K], restedSlab))
 	}
 	r.number++
 	return r.number - 1
 }
 
 // drop has one connection less have it.
-func (r *rested) drop(n uint32) {
+func (r *rested[K]) drop(n uint32) {
 	a := r.at(n)
 	if a.of--; a.of > 0 {
 		return
 	}
-	h := r.hash(&a.lasting)
+	h := r.hash(&a.what)
 	if first := r.by[h]; first != n {
 		before := r.at(first)
 		for before.next != n {
@@ -89,7 +94,7 @@ func (r *rested) drop(n uint32) {
 	} else {
 		delete(r.by, h)
 	}
-	*a = alike{}
+	*a = alike[K]{}
 	r.free = append(r.free, n)
 }
 
@@ -104,7 +109,15 @@ func (f *flow) restful() bool {
 // pack puts away what hangs on a connection that is to rest.
 func (e *Engine) pack(c *conntrack.Conn[flow]) (uint32, bool) {
 	f := &c.Value
-	if !f.restful() {
+	var n uint32
+	switch {
+	case f.restful():
+		n = e.rested.put(&f.lasting)
+	case f.silent():
+		if n = e.putRead(c); n == 0 {
+			return 0, false
+		}
+	default:
 		return 0, false
 	}
 	if e.leaving == c {
@@ -113,16 +126,22 @@ func (e *Engine) pack(c *conntrack.Conn[flow]) (uint32, bool) {
 	if s := e.stories.any(c.ID); s != nil {
 		s.conn, s.rests = nil, c.Place()
 	}
-	return e.rested.put(&f.lasting), true
+	return n, true
 }
 
 // unpack fetches it again, or copies it.
 func (e *Engine) unpack(c *conntrack.Conn[flow], n uint32, copied bool) {
-	c.Value.lasting = e.rested.at(n).lasting
+	if n&readHandle != 0 {
+		e.takeRead(c, n, copied)
+	} else {
+		c.Value.lasting = e.rested.at(n).what
+	}
 	if copied {
 		return
 	}
-	e.rested.drop(n)
+	if n&readHandle == 0 {
+		e.rested.drop(n)
+	}
 	if s := e.stories.any(c.ID); s != nil {
 		s.conn, s.rests = c, 0
 	}

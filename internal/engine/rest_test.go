@@ -50,6 +50,31 @@ func (d *diary) note(what string, r *Report) {
 		fmt.Fprint(&d.b, r.Pin.Told, r.Pin.Rule, r.Pin.Group, " ")
 	}
 	fmt.Fprintf(&d.b, "%s %+v\n", what, k)
+	if r.TLS != nil {
+		c := r.TLS
+		fmt.Fprintln(&d.b, c.Protocol, c.Version, c.ServerGroup, c.DHBits, c.SignatureScheme, c.Retry, c.RetryGroup, c.HandshakeDone,
+			c.Header, c.Fault, c.Records, c.LastAlert, c.LastMessage, c.OCSPStapled, c.CertificateType)
+	}
+	d.facts(r.Facts)
+}
+
+// facts notes what hellos have said, and what came of it.
+func (d *diary) facts(f *tlsrules.Facts) {
+	if f == nil {
+		return
+	}
+	k := *f
+	k.Client, k.Server, k.Chain = nil, nil, nil
+	fmt.Fprintf(&d.b, "%+v %d\n", k, len(f.Chain))
+	if h := f.Client; h != nil {
+		ticket, _ := h.Ticket()
+		n, binders := h.IdentityCount()
+		fmt.Fprintf(&d.b, "%s %x %x %s %q %v %v %v %v %v %v %v %v %x %v %d %d\n", h.Clone().AppendJA4(nil), h.Random, h.SessionID, h.ServerName, h.ALPN,
+			h.CipherSuites, h.Extensions, h.SupportedVersions, h.SupportedGroups, h.KeyShares, h.SignatureAlgorithms, h.ECH, h.PSKModes, ticket, h.Identities(), n, binders)
+	}
+	if h := f.Server; h != nil {
+		fmt.Fprintf(&d.b, "%x %x %v %q %v %v\n", h.Random, h.SessionID, h.Extensions, h.ALPN, h.CipherSuite, h.Version)
+	}
 }
 
 func newDiary(cfg Config, p *tlsrules.Policy) *diary {
@@ -71,14 +96,15 @@ func FuzzRest(f *testing.F) {
 }
 
 func restPackets(t testing.TB) (packets [][]byte) {
-	for _, kind := range []string{"tls13", "tls12 ecdhe", "tls13 retry", "tls12 resumed"} {
+	for _, kind := range []string{"tls13", "tls12 ecdhe", "tls13 retry", "tls12 resumed", "tls12 client cert", "tls13 resumed"} {
 		packets = append(packets, script(t, policy(acceptAll), recording(t, kind), strategies["mss"])...)
 	}
 	return packets
 }
 
-// playRest returns how often a connection was woken by a packet, and was not.
-func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, slept int) {
+// playRest returns how often a connection was woken by a packet, how often one that is
+// read, and how often none had to be.
+func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, read, slept int) {
 	cfg := config()
 	cfg.Limits.Connections, cfg.Limits.Stories = 8, 16
 	other := policy(tlsrules.Defaults{Action: tlsrules.Reset, NotTLS: tlsrules.Accept}, tlsrules.Rule{
@@ -101,8 +127,10 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, slept int) {
 	var twins [2]*diary
 	for i := range twins {
 		cfg.Pins = NewPins(3, [16]byte{})
+		cfg.Sessions = NewSessions(8, [16]byte{})
 		twins[i] = newDiary(cfg, p)
 	}
+	twins[0].e.table.Rests(conntrack.Resting[flow]{})
 	e := twins[1].e
 	e.maxAwake = 0
 	e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack, Passes: func(handle uint32, d conntrack.Direction) bool {
@@ -124,11 +152,13 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, slept int) {
 				if where := int(ops[2]); where < len(b) && ops[3] >= 224 {
 					b[where] ^= 1 << (ops[3] & 7)
 				}
-				rested := e.table.AtRest()
+				rested, blocks := e.table.AtRest(), e.packed.blocks.n
 				r := e.Packet(&nfq.Packet{Payload: b, Mark: foreign | uint32(ops[3]&3)<<22, InDev: inside(b), OutDev: 3 - inside(b)}, now)
 				fmt.Fprintf(&d.b, "%v %#x %x\n", r.Verdict, r.Mark, r.Payload)
 				if i == 1 && e.table.AtRest() < rested {
-					woken++
+					if woken++; e.packed.blocks.n < blocks {
+						read++
+					}
 				}
 			case do < 12:
 				e.Tick(now)
@@ -167,7 +197,10 @@ func playRest(t testing.TB, packets [][]byte, ops []byte) (woken, slept int) {
 	if r := &twins[1].e.rested; len(r.by) != 0 || r.number != 0 && len(r.free) != int(r.number)-1 {
 		t.Fatalf("%d of what was alike are left, %d free of %d", len(r.by), len(r.free), r.number)
 	}
-	return woken, slept
+	if x := &twins[1].e.packed; len(x.common.by) != 0 || x.blocks.n != 0 || len(x.apart.free) != int(x.apart.used) {
+		t.Fatalf("%d common, %d blocks, %d of %d apart are left", len(x.common.by), x.blocks.n, len(x.apart.free), x.apart.used)
+	}
+	return woken, read, slept
 }
 
 // ask asks for all connections, and does something with one of them.
@@ -186,9 +219,7 @@ func (d *diary) ask(kill bool, which int) {
 	var y Story
 	if d.e.why(s.ID, &y) {
 		fmt.Fprintf(&d.b, "%+v %v %v %v\n", y.Seen, y.Live, y.Moments, y.Facts != nil)
-		if f := y.Facts; f != nil && f.Client != nil {
-			fmt.Fprintf(&d.b, "%s\n", f.Client.ServerName)
-		}
+		d.facts(y.Facts)
 	}
 }
 
@@ -196,7 +227,7 @@ func (d *diary) ask(kill bool, which int) {
 func TestRest(t *testing.T) {
 	packets := restPackets(t)
 	r := rand.New(rand.NewPCG(9, 9))
-	woken, slept := 0, 0
+	woken, read, slept := 0, 0, 0
 	for range 150 {
 		ops := make([]byte, 4*400)
 		for i := range ops {
@@ -214,39 +245,39 @@ func TestRest(t *testing.T) {
 				ops[i] &= 0x7f
 			}
 		}
-		n, m := playRest(t, packets, ops)
-		woken, slept = woken+n, slept+m
+		n, m, k := playRest(t, packets, ops)
+		woken, read, slept = woken+n, read+m, slept+k
 	}
-	if woken < 500 || slept < 500 {
-		t.Errorf("only %d times a packet has woken a connection, and %d times it had not to", woken, slept)
+	if woken < 1000 || read < 1000 || slept < 500 {
+		t.Errorf("only %d times a packet has woken a connection, %d times one that is read, and %d times it had not to", woken, read, slept)
 	}
 }
 
 // TestRestedSize: what many connections have alike is small beside a Conn, so that
 // even if no two were alike those that rest would take less.
 func TestRestedSize(t *testing.T) {
-	if got, full := unsafe.Sizeof(alike{}), unsafe.Sizeof(conntrack.Conn[flow]{}); got > full/2 {
+	if got, full := unsafe.Sizeof(alike[lasting]{}), unsafe.Sizeof(conntrack.Conn[flow]{}); got > full/2 {
 		t.Errorf("%d bytes, a Conn has %d", got, full)
 	}
 }
 
 // TestRested: what connections have alike is kept once, and goes with the last.
 func TestRested(t *testing.T) {
-	t.Run("by hash", func(t *testing.T) { playRested(t, &rested{}) })
+	t.Run("by hash", func(t *testing.T) { playRested(t, &rested[lasting]{}) })
 	t.Run("few hashes", func(t *testing.T) {
-		playRested(t, &rested{hash: func(l *lasting) uint64 { return uint64(l.devices[0] % 7) }})
+		playRested(t, &rested[lasting]{hash: func(l *lasting) uint64 { return uint64(l.devices[0] % 7) }})
 	})
 }
 
-func playRested(t *testing.T, x *rested) {
+func playRested(t *testing.T, x *rested[lasting]) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(4, 4))
 	want := map[uint32]uint32{} // handle to devices
 	of := map[uint32]int{}
 	for range 20000 {
 		l := lasting{devices: [2]uint32{r.Uint32N(300), 1}, phase: decided}
-		if n := x.put(&l); x.at(n).lasting != l || of[n] > 0 && want[n] != l.devices[0] {
-			t.Fatalf("%d stands for %v", n, x.at(n).devices)
+		if n := x.put(&l); x.at(n).what != l || of[n] > 0 && want[n] != l.devices[0] {
+			t.Fatalf("%d stands for %v", n, x.at(n).what.devices)
 		} else {
 			want[n] = l.devices[0]
 			of[n]++
@@ -262,7 +293,7 @@ func playRested(t *testing.T, x *rested) {
 		}
 	}
 	for n, many := range of {
-		if x.at(n).of != many || x.at(n).devices[0] != want[n] {
+		if x.at(n).of != many || x.at(n).what.devices[0] != want[n] {
 			t.Fatalf("%d has %d, want %d", n, x.at(n).of, many)
 		}
 	}
