@@ -199,13 +199,11 @@ func (t *Table[V]) check() error {
 	if total != used {
 		return fmt.Errorf("%d entries in the wheel, %d in the index", total, used)
 	}
-	for _, c := range t.free {
-		if c.ID != 0 || c.head != nil || &t.slabs[c.ref/connSlab][c.ref%connSlab] != c {
-			return fmt.Errorf("connection %d is free and in use", c.ID)
-		}
+	if err := t.conns.check(); err != nil {
+		return err
 	}
-	if len(t.free)+full != len(t.slabs)*connSlab {
-		return fmt.Errorf("%d free and %d in use of %d", len(t.free), full, len(t.slabs)*connSlab)
+	if t.conns.used != full {
+		return fmt.Errorf("%d Conns in use for %d entries that do not rest", t.conns.used, full)
 	}
 	if t.Len() > t.cfg.Connections || t.HalfOpen() > t.cfg.HalfOpen {
 		return fmt.Errorf("%w: %d connections, %d of them half open", errBounds, t.Len(), t.HalfOpen())

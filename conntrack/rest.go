@@ -166,7 +166,7 @@ func (h *head) side(d Direction, s *side) {
 func (t *Table[V]) At(p uint32) *Conn[V] {
 	h := t.heads.at(p)
 	if h.flags&rests == 0 {
-		return &t.slabs[h.ref/connSlab][h.ref%connSlab]
+		return &t.conns.slabs[h.ref/connSlab][h.ref%connSlab]
 	}
 	handle := h.ref
 	c := t.conn(p)
@@ -227,23 +227,30 @@ func (t *Table[V]) latest(p place) int64 {
 
 const (
 	// settleMost bounds the entries that one Settle looks at; a table of fewer it has
-	// looked through after settleShare.
+	// looked through after settleShare. settleRest bounds those that it has rest.
 	settleMost  = 4096
 	settleShare = 64
+	settleRest  = 1024
 )
 
 // Settle has some of the entries that have been silent for a while rest. Call it
 // every 100 ms or so.
 func (t *Table[V]) Settle(now int64) {
-	all := len(t.slabs) * connSlab
+	slabs := t.conns.slabs
+	all := len(slabs) * connSlab
 	if t.how.Pack == nil || all == 0 {
 		return
 	}
-	for range min(settleMost, all/settleShare+settleShare) {
+	rested := 0
+	for n := min(settleMost, all/settleShare+settleShare); n > 0 && rested < settleRest; n-- {
 		t.hand = (t.hand + 1) % all
-		c := &t.slabs[t.hand/connSlab][t.hand%connSlab]
-		if c.ID != 0 && now-c.Last > idle {
-			t.Rest(c)
+		slab := slabs[t.hand/connSlab]
+		if slab == nil {
+			t.hand |= connSlab - 1 // given back
+			continue
+		}
+		if c := &slab[t.hand%connSlab]; c.ID != 0 && now-c.Last > idle && t.Rest(c) {
+			rested++
 		}
 	}
 }

@@ -262,17 +262,17 @@ func TestSettle(t *testing.T) {
 	tab.Track(&busy, now)
 	stays := seg(host(8), server, packet.ACK, 1, 1, 0)
 	tab.Track(&stays, now-idle/2).Conn.Value = -1
-	if settle(); tab.AtRest() != n-2 || len(tab.slabs)*connSlab-len(tab.free) != 3 {
-		t.Errorf("%d of %d rest, %d Conns are in use", tab.AtRest(), n, len(tab.slabs)*connSlab-len(tab.free))
+	if settle(); tab.AtRest() != n-2 || tab.conns.used != 3 {
+		t.Errorf("%d of %d rest, %d Conns are in use", tab.AtRest(), n, tab.conns.used)
 	}
-	slabs := len(tab.slabs)
+	slabs := len(tab.conns.slabs)
 	for i := n + 1; i < 2*n; i++ {
 		for _, p := range handshakeOf(i) {
 			tab.Track(&p, now).Conn.Value = i
 		}
 	}
-	if len(tab.slabs) != slabs {
-		t.Errorf("%d slabs of Conns, want the %d there were", len(tab.slabs), slabs)
+	if len(tab.conns.slabs) != slabs {
+		t.Errorf("%d slabs of Conns, want the %d there were", len(tab.conns.slabs), slabs)
 	}
 	c := tab.Between(host(5), server)
 	if c.Value != 5 || c.Packets != [2]uint64{2, 1} || tab.AtRest() != n-3 {

@@ -43,7 +43,7 @@ func (t *Table[V]) Seek(segs []packet.Parsed, found []Sought[V]) {
 		f := &found[i]
 		if f.at = x.along(f.at, &f.key); f.at != 0 {
 			if h := t.heads.at(f.at); h.flags&rests == 0 {
-				f.Conn = &t.slabs[h.ref/connSlab][h.ref%connSlab]
+				f.Conn = &t.conns.slabs[h.ref/connSlab][h.ref%connSlab]
 			}
 		}
 	}

@@ -54,9 +54,8 @@ type Table[V any] struct {
 	astray func(*Conn[V], Direction) bool
 	heads  heads
 	index  index
-	last   *Conn[V]    // of the latest packet: the next is often its neighbour
-	slabs  [][]Conn[V] // of those that do not rest; each stays where it is
-	free   []*Conn[V]
+	last   *Conn[V] // of the latest packet: the next is often its neighbour
+	conns  conns[V]
 	queue  [ranks]list
 	wheel  wheel
 	seen   uint64 // of memory: nobody leaves out a read for nothing but to have it near
@@ -226,9 +225,6 @@ func (t *Table[V]) Close() {
 	t.wheel.runs = false
 }
 
-// connSlab is how many Conns are allocated at once.
-const connSlab = 256
-
 // take returns an empty entry, evicting another if the table is full; nil when
 // none can be had.
 func (t *Table[V]) take(now int64) *Conn[V] {
@@ -253,17 +249,7 @@ func (t *Table[V]) take(now int64) *Conn[V] {
 
 // conn returns an empty Conn for the head at p.
 func (t *Table[V]) conn(p place) *Conn[V] {
-	if len(t.free) == 0 {
-		conns := make([]Conn[V], connSlab)
-		for i := range conns {
-			conns[i].ref = uint32(len(t.slabs)*connSlab + i)
-			t.free = append(t.free, &conns[i])
-		}
-		t.slabs = append(t.slabs, conns)
-	}
-	n := len(t.free) - 1
-	c := t.free[n]
-	t.free = t.free[:n]
+	c := t.conns.take()
 	c.place, c.head = p, t.heads.at(p)
 	c.head.ref = c.ref
 	return c
@@ -274,8 +260,7 @@ func (t *Table[V]) release(c *Conn[V]) {
 	if t.last == c {
 		t.last = nil
 	}
-	*c = Conn[V]{ref: c.ref}
-	t.free = append(t.free, c)
+	t.conns.give(c)
 }
 
 // find returns the entry with a key, nil for none.

@@ -320,3 +320,29 @@ func TestPackedRoom(t *testing.T) {
 		t.Error("no room where one has gone")
 	}
 }
+
+// BenchmarkPacked has a connection that is read rest and wake: of one, or of as many as
+// fit into no cache.
+func BenchmarkPacked(b *testing.B) {
+	for _, n := range []int{1, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			x := newMany(b, only("handshake", "change_cipher_spec", "application_data", "alert"), 1<<20, true)
+			places := make([]uint32, 0, n)
+			for i := range n {
+				x.distinct(i)
+				if x.open(i); i%250 == 0 {
+					x.ticks(11 * time.Second)
+				}
+			}
+			x.ticks(15 * time.Second)
+			x.e.table.Walk(0, 1<<30, func(c *conntrack.Conn[flow]) { places = append(places, c.Place()) })
+			rand.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if !x.e.table.Rest(x.e.table.At(places[i%len(places)])) {
+					b.Fatal("it stays")
+				}
+			}
+		})
+	}
+}
