@@ -217,9 +217,15 @@ func (u *undecided) explained(t *testing.T, f *firewall, what, reason string) {
 	t.Helper()
 	from := u.conn.LocalAddr().(*net.TCPAddr).AddrPort()
 	var got []string
-	for _, e := range f.drops() {
-		if e.SrcPort == from.Port() && e.SrcIP == from.Addr().Unmap() {
-			got = append(got, e.Ours.Reason)
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		got = nil
+		for _, e := range f.drops() {
+			if e.SrcPort == from.Port() && e.SrcIP == from.Addr().Unmap() {
+				got = append(got, e.Ours.Reason)
+			}
+		}
+		if reason == "" || len(got) > 0 || time.Now().After(end) { // events are written a moment later
+			break
 		}
 	}
 	if len(got) > 1 || reason == "" && len(got) > 0 || reason != "" && (len(got) == 0 || got[0] != reason) {
