@@ -55,7 +55,7 @@ func TestIntegrationBench(t *testing.T) {
 	}
 	var text strings.Builder
 	r.print(&text)
-	if n := strings.Count(text.String(), "\n|---"); n != 7 {
+	if n := strings.Count(text.String(), "\n|---"); n != 8 {
 		t.Errorf("%d tables:\n%s", n, text.String())
 	}
 }
