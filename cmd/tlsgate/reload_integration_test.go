@@ -130,7 +130,7 @@ func reloadOne(t *testing.T, l *lab.Lab, f *firewall, w *witness, to netip.AddrP
 	if v.name != "bad.lab.example" || v.err == nil || time.Since(at) > 5*time.Second {
 		t.Errorf("the server of %s saw %v, %s later", v.name, v.err, time.Since(at))
 	}
-	if e := eventOf(t, f, "drop", v); e.Ours.Rule != "no" || e.Ours.Reason != "rule" || !strings.Contains(e.Ours.Detail, "bad.lab.example") {
+	if e := eventOf(t, f, "drop", v); e.Ours.Rule != "no" || e.Ours.Reason != "rule" || !strings.Contains(e.Ours.Detail, "bad.lab.example") || e.TLS.SNI != "bad.lab.example" || e.TLS.Version != "TLS 1.3" {
 		t.Errorf("event: %+v", e)
 	}
 	if list := f.conns(l, "--rule", "no"); len(list) == 0 || list[0].Verdict != "reset" {

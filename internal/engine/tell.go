@@ -50,6 +50,8 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 		if !r.Decision.Decided {
 			r.Decision = ins.decision
 		}
+	} else if s := f.sum.said; s != nil {
+		r.Said = &s.Said
 	}
 	return r
 }

@@ -131,6 +131,9 @@ func dropEvent(r *engine.Report) *event {
 	e.TLS = handshake(r)
 	e.Ours = gate(r)
 	certify(e, r)
+	if s := r.Said; s != nil {
+		remembered(e, s)
+	}
 	return e
 }
 
@@ -190,6 +193,20 @@ func handshake(r *engine.Report) *tlsPart {
 		}
 	}
 	return part
+}
+
+// remembered tells of the hellos what is known of a connection that is no longer read.
+func remembered(e *event, s *engine.Said) {
+	if s.ServerName == "" && s.Version == 0 {
+		return
+	}
+	e.TLS = &tlsPart{SNI: s.ServerName}
+	if s.ALPN != "" {
+		e.TLS.ServerALPNs = []string{s.ALPN}
+	}
+	if s.Version != 0 {
+		e.TLS.Version, e.Ours.Cipher = suites.VersionName(s.Version), suites.Name(s.Cipher)
+	}
 }
 
 // list is never null, which readers would have to expect.

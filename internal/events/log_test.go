@@ -69,6 +69,28 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestRemembered: of a connection that was no longer read its refusal tells what is left.
+func TestRemembered(t *testing.T) {
+	for _, tt := range []struct {
+		said engine.Said
+		want string
+	}{
+		{engine.Said{ServerName: "a.example", ALPN: "h2", Version: 0x303, Cipher: 0x2f}, `"tls":{"version":"TLS 1.2","sni":"a.example","server_alpns":["h2"]},"tlsgate":{`},
+		{engine.Said{ServerName: "a.example", Version: 0x303, Cipher: 0x2f}, `"cipher":"TLS_RSA_WITH_AES_128_CBC_SHA"`},
+		{engine.Said{ServerName: "a.example"}, `"tls":{"sni":"a.example"}`},
+		{engine.Said{}, `"proto":"TCP","tlsgate":{`},
+	} {
+		r := refusal()
+		r.TLS, r.Said = nil, &tt.said
+		var out bytes.Buffer
+		l := New(&out)
+		l.Drop(r)
+		if err := l.Close(); err != nil || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%+v: %v, got %s", tt.said, err, out.String())
+		}
+	}
+}
+
 // TestWays: a refusal is told by its verdict, and the alert that was sent by name.
 func TestWays(t *testing.T) {
 	for _, tt := range []struct {
