@@ -41,7 +41,8 @@ func TestIntegrationBench(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, target := range r.targets() {
-		if target.Verdict == notMeasured || target.Median <= 0 {
+		// What is added to none is a difference, and in so short a run it has any sign.
+		if target.Verdict == notMeasured || target.Median <= 0 && !strings.HasPrefix(target.What, "added latency") {
 			t.Errorf("%+v", target)
 		}
 	}
