@@ -66,9 +66,8 @@ type Report struct {
 	Facts        *tlsrules.Facts
 	Certificates *Certificates
 
-	// Said is what is still known then of the hellos, nil while TLS is not, and for
-	// nothing.
-	Said *Said
+	// Said is what is still known then of the hellos; zero while TLS is not nil.
+	Said Said
 
 	SawTLS    bool
 	Records   [2]tlswire.RecordCounts // by tlswire.Side

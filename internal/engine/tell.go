@@ -51,7 +51,7 @@ func (e *Engine) report(c *conntrack.Conn[flow]) *Report {
 			r.Decision = ins.decision
 		}
 	} else if s := f.sum.said; s != nil {
-		r.Said = &s.Said
+		r.Said = s.Said
 	}
 	return r
 }

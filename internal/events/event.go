@@ -131,9 +131,7 @@ func dropEvent(r *engine.Report) *event {
 	e.TLS = handshake(r)
 	e.Ours = gate(r)
 	certify(e, r)
-	if s := r.Said; s != nil {
-		remembered(e, s)
-	}
+	remembered(e, &r.Said)
 	return e
 }
 

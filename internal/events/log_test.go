@@ -81,7 +81,7 @@ func TestRemembered(t *testing.T) {
 		{engine.Said{}, `"proto":"TCP","tlsgate":{`},
 	} {
 		r := refusal()
-		r.TLS, r.Said = nil, &tt.said
+		r.TLS, r.Said = nil, tt.said
 		var out bytes.Buffer
 		l := New(&out)
 		l.Drop(r)
