@@ -234,7 +234,7 @@ func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine
 		return nil, err
 	}
 	for i := range n {
-		q, err := nfq.Open(nfq.Config{
+		q, err := openQueue(nfq.Config{
 			Number:     c.Queue.Number + uint16(i),
 			Backend:    c.Queue.Backend,
 			FailOpen:   c.Queue.FailOpen,
