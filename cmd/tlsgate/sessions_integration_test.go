@@ -69,10 +69,10 @@ func TestIntegrationSessions(t *testing.T) {
 					t.Errorf("a session that began before our eyes: %s", s)
 				}
 				from := map[string]event{}
-				for _, e := range f.all() {
-					if e.Type == "tls" && e.Dest == server {
-						from[e.Ours.Resumption] = e
-					}
+				for _, how := range []string{"unknown", "none", "known"} {
+					from[how] = f.wait("tls, resumption "+how, func(e event) bool {
+						return e.Type == "tls" && e.Dest == server && e.Ours.Resumption == how
+					})
 				}
 				if e := from["unknown"]; e.Ours.Verdict != "reset" || e.Ours.Rule != "watched" {
 					t.Errorf("unknown: %+v", e)
