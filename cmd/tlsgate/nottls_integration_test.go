@@ -67,12 +67,11 @@ func (o *outcome) judge(t *testing.T, f *firewall, w *witness) {
 	if want := [...]string{o.verdict, o.rule, o.reason}; got != want || !strings.Contains(e.Ours.Detail, o.detail) {
 		t.Errorf("refusal %q, %q; want %q, %q", got, e.Ours.Detail, want, o.detail)
 	}
-	time.Sleep(50 * time.Millisecond)
+	if !within(time.Second, func() bool { return len(w.came) > 0 }) {
+		return
+	}
 	if o.verdict == "drop" {
 		w.hangUp()
-	}
-	if len(w.came) == 0 {
-		return
 	}
 	<-w.came
 	v := w.next(t)
@@ -131,18 +130,22 @@ func TestIntegrationPlainHTTP(t *testing.T) {
 // sshSpeakers connect, and report what they heard of the server and how it ended.
 var sshSpeakers = []struct {
 	title  string
-	run    func(t *testing.T, l *lab.Lab, to netip.AddrPort) (heard string, err error)
+	run    func(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration) (heard string, err error)
 	silent string // what it says when nothing comes
 }{
-	{"the server first", func(t *testing.T, l *lab.Lab, to netip.AddrPort) (string, error) { return speakSSH(t, l, to, false) }, "i/o timeout"},
-	{"the client first", func(t *testing.T, l *lab.Lab, to netip.AddrPort) (string, error) { return speakSSH(t, l, to, true) }, "i/o timeout"},
+	{"the server first", func(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration) (string, error) {
+		return speakSSH(t, l, to, patience, false)
+	}, "i/o timeout"},
+	{"the client first", func(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration) (string, error) {
+		return speakSSH(t, l, to, patience, true)
+	}, "i/o timeout"},
 	{"ssh", realSSH, "timed out"},
 }
 
-func speakSSH(t *testing.T, l *lab.Lab, to netip.AddrPort, first bool) (string, error) {
+func speakSSH(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration, first bool) (string, error) {
 	c := dial(t, l, to)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	c.SetDeadline(time.Now().Add(patience))
 	if first {
 		fmt.Fprint(c, "SSH-2.0-test\r\n")
 	}
@@ -164,8 +167,8 @@ func speakSSH(t *testing.T, l *lab.Lab, to netip.AddrPort, first bool) (string, 
 }
 
 // realSSH is ssh, which gives up after the banners as the server has no keys.
-func realSSH(t *testing.T, l *lab.Lab, to netip.AddrPort) (string, error) {
-	s := runOn(t, l.Client, "", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=1", "-o", "UserKnownHostsFile=/dev/null",
+func realSSH(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration) (string, error) {
+	s := runOn(t, l.Client, "", "ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", fmt.Sprintf("ConnectTimeout=%d", patience/time.Second), "-o", "UserKnownHostsFile=/dev/null",
 		"-o", "StrictHostKeyChecking=no", "-p", fmt.Sprint(to.Port()), "nobody@"+to.Addr().String())
 	if strings.Contains(s.err, "remote software version OpenSSH_9.2") {
 		return sshBanner, nil
@@ -187,7 +190,11 @@ func TestIntegrationSSH(t *testing.T) {
 				for _, speaker := range sshSpeakers {
 					t.Run(speaker.title, func(t *testing.T) {
 						f.forget()
-						heard, err := speaker.run(t, l, netip.AddrPortFrom(server, 443))
+						patience := visitTime
+						if o.verdict == "drop" { // nothing comes
+							patience = time.Second
+						}
+						heard, err := speaker.run(t, l, netip.AddrPortFrom(server, 443), patience)
 						if o.verdict == "" {
 							if v := passed(t, f, w); err != nil || heard != sshBanner || !strings.HasPrefix(v.name, "SSH-2.0-") {
 								t.Errorf("the client heard %q, %v; the server %q", heard, err, v.name)

@@ -158,8 +158,16 @@ func TestIntegrationUndecided(t *testing.T) {
 			var reading sync.WaitGroup
 			for _, u := range all {
 				reading.Go(func() {
-					u.conn.SetReadDeadline(time.Now().Add(1500 * time.Millisecond))
+					patience := visitTime
+					wants, _ := tt.want(u.undecidedCase)
+					if wants != itAnswers {
+						patience = 1500 * time.Millisecond
+					}
+					u.conn.SetReadDeadline(time.Now().Add(patience))
 					u.answered, u.err = io.ReadFull(u.conn, make([]byte, len(u.answer)))
+					if wants == itIsAsked {
+						within(visitTime, func() bool { return u.read() == len(u.hello) })
+					}
 				})
 			}
 			reading.Wait()
