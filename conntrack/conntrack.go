@@ -137,8 +137,9 @@ type Conn[V any] struct {
 	kept     bool // see Keep
 	assumed  bool // nothing was seen of the SYN that its SYN-ACK answers
 	sides    [2]side
-	second   candidate // a later SYN, or SYN-ACK, with another number
-	deadline int64     // when it has been silent for too long
+	second   candidate    // a later SYN, or SYN-ACK, with another number
+	latest   seqnum.Value // of Original's SYNs
+	deadline int64        // when it has been silent for too long
 }
 
 // side is what is known of the sender of one direction.

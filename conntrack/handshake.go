@@ -16,6 +16,7 @@ const (
 func (c *Conn[V]) begin(p *packet.Parsed) {
 	c.sides[Original] = sideOf(p)
 	c.sides[Original].known = true
+	c.latest = p.Seq
 }
 
 // sideOf returns what a SYN or SYN-ACK tells of its sender.
@@ -80,6 +81,9 @@ func (s *side) appear(p *packet.Parsed) {
 // other end proves, by a SYN-ACK, that it has taken it.
 func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 	s, peer := &c.sides[d], &c.sides[d.Other()]
+	if d == Original {
+		c.latest = p.Seq
+	}
 	// A side whose SYN-ACK made the entry may have sent it to look like this one.
 	if c.state.half() && s.seen && p.Seq == s.iss && !(c.Midstream && d == Reply) {
 		if c.recorded && d == Original { // behind its SYN-ACK in the capture
@@ -106,6 +110,26 @@ func (t *Table[V]) syn(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 	return NoReason
 }
 
+// crosses reports whether a SYN-ACK of Original's answers a SYN that crossed one of its
+// own (RFC 9293, Section 3.5), and not one that calls it: its number says so. An answer
+// that the entry has of Reply, and that was not confirmed, did not arrive then.
+func (c *Conn[V]) crosses(d Direction, p *packet.Parsed) bool {
+	s, o := &c.second, &c.sides[Original]
+	return d == Original && s.kind == aSYN && s.dir == Reply && p.Ack == s.iss.Add(1) &&
+		(p.Seq == c.latest && p.Seq != o.iss || p.Seq == o.iss && !c.Midstream && !c.sides[Reply].known)
+}
+
+// cross takes the SYN that crosses for Reply's.
+func (t *Table[V]) cross(c *Conn[V]) {
+	n := c.second
+	c.sides[Reply] = side{
+		iss: n.iss, floor: n.iss, acked: n.iss, end: n.iss.Add(1), maxWin: 1 << 16, scale: n.scale, scaled: n.scaled, seen: true,
+	}
+	c.sides[Reply].allow(n.iss.Add(1).Add(c.sides[Original].maxWin))
+	c.second = candidate{}
+	t.setState(c, SynRecv)
+}
+
 // ambiguous reports whether a SYN-ACK in direction d acknowledges data on the
 // entry's SYN, or else another SYN with a number inside that data: the stream
 // begins at one or at the other, and nobody in the middle can tell where.
@@ -122,6 +146,9 @@ func (c *Conn[V]) ambiguous(d Direction, p *packet.Parsed) bool {
 // answered behind another one, and reuse the ports of a connection once judged.
 func (c *Conn[V]) proves(d Direction, p *packet.Parsed) bool {
 	s := &c.sides[d]
+	if c.crosses(d, p) {
+		return p.Seq != s.iss
+	}
 	if c.answersSYN(d, p.Ack) && !c.Midstream && (c.state.half() || s.seen && p.Seq == s.iss) {
 		return false
 	}
@@ -147,40 +174,61 @@ func (c *Conn[V]) answersSYN(d Direction, ack seqnum.Value) bool {
 }
 
 // reopen ends the connection of an entry and begins the one that a SYN-ACK in
-// direction d has proved.
+// direction d has proved: its sender was called, or its own SYN was crossed.
 func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) Tracked[V] {
-	k, original := c.head.key, c.original^uint8(d.Other())
+	k, original, latest, crossed := c.head.key, c.original^uint8(d.Other()), c.latest, c.crosses(d, p)
 	first, second, half := c.sides[d.Other()], c.second, c.state.half() && !c.assumed
-	iss := p.Ack.Sub(1)
+	if crossed {
+		original = c.original
+	}
 	t.end(c, EndReopened)
 	c = t.take(now)
-	c.head.key, c.original = k, original
-	// Of a SYN that was not remembered the shift is taken to be the largest, and
-	// the SYN-ACK says whether shifts are used at all.
-	c.sides[Original] = side{
-		iss: iss, floor: iss, acked: iss, end: p.Ack, maxWin: 1 << 16, scale: unknownScale, known: true, seen: true,
-	}
-	if second.kind == aSYN && iss == second.iss {
-		c.sides[Original].scale = second.scale
+	c.head.key, c.original, c.state = k, original, SynSent
+	answers := Reply
+	if crossed {
+		answers = Original
+		c.begin(p)
+		c.second = second
 	} else {
-		c.assumed = !c.lossy
+		c.beginBy(p, second)
+		if d == Reply {
+			c.latest = latest
+		}
+		if half && first.seen { // the SYN-ACK may be an old one, or forged: the answer to the other SYN is still awaited
+			c.second = candidate{iss: first.iss, kind: aSYN, dir: Original, scale: first.scale, scaled: first.scaled}
+		}
 	}
-	if half && first.seen { // the SYN-ACK may be an old one, or forged: the answer to the other SYN is still awaited
-		c.second = candidate{iss: first.iss, kind: aSYN, dir: Original, scale: first.scale, scaled: first.scaled}
-	}
-	c.state = SynSent
-	t.synAck(c, Reply, p)
-	c.Packets[Reply], c.Bytes[Reply] = 1, uint64(p.Size())
+	t.synAck(c, answers, p)
+	c.Packets[answers], c.Bytes[answers] = 1, uint64(p.Size())
 	t.index.add(c.place)
 	t.last = c
 	t.stats.Created++
 	t.stats.Reopened++
 	t.admit(c, now)
-	return Tracked[V]{Conn: c, Dir: Reply, Outcome: Reopened}
+	return Tracked[V]{Conn: c, Dir: answers, Outcome: Reopened}
+}
+
+// beginBy takes Original's numbers from the SYN-ACK that answers it. Of a SYN that was
+// not remembered the shift is taken to be the largest, and the SYN-ACK says whether
+// shifts are used at all.
+func (c *Conn[V]) beginBy(p *packet.Parsed, syn candidate) {
+	iss := p.Ack.Sub(1)
+	c.latest = iss
+	c.sides[Original] = side{
+		iss: iss, floor: iss, acked: iss, end: p.Ack, maxWin: 1 << 16, scale: unknownScale, known: true, seen: true,
+	}
+	if syn.kind == aSYN && iss == syn.iss {
+		c.sides[Original].scale = syn.scale
+	} else {
+		c.assumed = !c.lossy
+	}
 }
 
 // synAck handles a SYN-ACK that answers the entry's own SYN.
 func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
+	if c.crosses(d, p) {
+		t.cross(c)
+	}
 	s, peer := &c.sides[d], &c.sides[d.Other()]
 	switch {
 	case !c.answersSYN(d, p.Ack):

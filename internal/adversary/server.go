@@ -72,7 +72,7 @@ func (p *Peer) dial() bool {
 func (p *Peer) takeSYN(t *packet.Parsed) {
 	answers := t.Flags.Has(packet.ACK)
 	switch right := answers && uint32(t.Ack)-p.ISS-1 < 1<<16; {
-	case p.heard:
+	case p.heard, p.crossed && uint32(t.Seq) != p.irs:
 		if p.kernel { // RFC 5961, Section 4
 			p.ack()
 		}

@@ -156,7 +156,71 @@ func greetings() (list []Trick) {
 	} {
 		list = append(list, g.trick(Servers))
 	}
-	return append(list, oddOptions()...)
+	return slices.Concat(list, swaps(), oddOptions())
+}
+
+// swaps are to have the server taken for the client, and what it says in the middle of
+// the hello for that of a client that does not speak TLS.
+func swaps() (list []Trick) {
+	const (
+		stays = "a client whose SYN is crossed is the client still: its number says so"
+		half  = "half a hello is TLS, whatever the other end says: what is not TLS then is malformed"
+	)
+	short := func(change func(s *Segment)) func(s *Segment) {
+		return func(s *Segment) { change(s); s.TTL = 8 }
+	}
+	middle := func(p *Peer) {
+		if !p.dial() {
+			return
+		}
+		p.data(0, p.Hello[:60])
+		p.settle()
+		p.server(func(r *receiver) {
+			r.segment(r.sent(), packet.ACK|packet.PSH, text)
+			r.base += uint32(len(text))
+		})
+		p.settle()
+		p.data(60, p.Hello[60:])
+	}
+	again := func(p *Peer) {
+		greet := func(g func(r *receiver)) { p.server(func(r *receiver) { r.greet = g }) }
+		greet(nil)
+		p.dial()
+		p.data(0, p.Good)
+		p.settle()
+		p.server(func(r *receiver) { r.state = closed })
+		greet(func(r *receiver) { crossing(r, nil) })
+		p.again(p.ISS + 1<<20)
+		middle(p)
+	}
+	for _, g := range []greeting{
+		{name: "an RST that refuses the SYN and never arrives", greet: func(r *receiver) {
+			synAck(r, short(func(s *Segment) { s.Flags, s.Seq = packet.RST|packet.ACK, 0 }))
+			crossing(r, nil)
+		}},
+		{name: "a SYN with another number that never arrives", greet: func(r *receiver) {
+			crossing(r, short(func(s *Segment) { s.Seq += 1 << 20 }))
+			crossing(r, nil)
+		}},
+		{name: "a SYN-ACK with another number that never arrives", greet: func(r *receiver) {
+			synAck(r, short(func(s *Segment) { s.Seq += 1 << 20 }))
+			crossing(r, nil)
+		}},
+		{name: "a SYN-ACK for a SYN never sent that never arrives", greet: func(r *receiver) {
+			synAck(r, short(func(s *Segment) { s.Seq += 1 << 20; s.Ack -= 100 }))
+			crossing(r, nil)
+		}},
+	} {
+		g.why, g.honest = stays, true
+		g.name += ", and a SYN in its place"
+		list = append(list, g.trick(Servers))
+		g.name += ", then text in the middle of the hello"
+		g.why, g.honest, g.client = half, false, middle
+		list = append(list, g.trick(Servers))
+	}
+	return append(list, greeting{
+		name: "a SYN in place of the SYN-ACK on ports that are used again, then text in the middle of the hello", why: stays, client: again,
+	}.trick(Servers))
 }
 
 // crossing is a SYN of the server's that does not answer.
