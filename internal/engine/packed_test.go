@@ -96,10 +96,15 @@ func silentFlow(t *testing.T, seed uint64, c *conntrack.Conn[flow]) (f flow) {
 	ins := f.ins
 	f.phase, f.watched, f.pinned, f.firstByte = reading, false, false, 0
 	f.gate &^= hasHold
-	if x.r.IntN(2) == 0 {
-		f.via, f.search, ins.certs, ins.resumption.from, ins.facts.Chain = nil, nil, nil, nil, nil
+	few := x.r.IntN(3) // of what stands apart: all, some, one or none
+	for i, none := range []func(){
+		func() { f.via = nil }, func() { f.search = nil }, func() { ins.certs = nil }, func() { ins.resumption.from = nil }, func() { ins.facts.Chain = nil },
+	} {
+		if few == 1 && x.r.IntN(2) == 0 || few == 2 && uint64(i) != seed%6 {
+			none()
+		}
 	}
-	if x.r.IntN(2) == 0 {
+	if x.r.IntN(3) != 0 {
 		*(**[]uint16)(unsafe.Pointer(reflect.ValueOf(&ins.judgement).Elem().FieldByName("more").UnsafeAddr())) = nil
 	}
 	if !ins.resumption.hasTicket {
@@ -151,11 +156,17 @@ func TestPackedWhole(t *testing.T) {
 			}
 			continue
 		}
+		if len(e.spare) == 0 {
+			t.Fatalf("seed %d: what it was read with serves no other", seed)
+		}
 		for _, copied := range []bool{true, true, false} {
 			c.Value = flow{}
 			e.unpack(c, handle, copied)
 			if got, want := plain(&c.Value), plain(&want); !reflect.DeepEqual(got, want) {
 				t.Fatalf("seed %d, copied %v:\ngot  %+v\nwant %+v", seed, copied, got, want)
+			}
+			if tls := &c.Value.ins.tls; !tls.HasClientHello && len(tls.ClientHello.Extensions) > 0 || !tls.HasServerHello && !tls.Retry && len(tls.ServerHello.Extensions) > 0 {
+				t.Fatalf("seed %d, copied %v: hellos of another are left", seed, copied)
 			}
 			if g := &c.Value.ins.facts; g.Client != nil && g.Client != &c.Value.ins.tls.ClientHello || g.Server != nil && g.Server != &c.Value.ins.tls.ServerHello {
 				t.Fatalf("seed %d: the facts are of other hellos", seed)
@@ -210,9 +221,19 @@ func TestPackedStays(t *testing.T) {
 		"watched":         func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.watched = true },
 		"alert":           func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.alert = &alert{} },
 		"listed":          func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.before = c },
+		"listed first":    func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.after = c },
+		"nothing is read": func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins, c.Value.phase = nil, decided },
 		"wordy":           func(e *Engine, c *conntrack.Conn[flow]) { e.told = map[*inspection]int{c.Value.ins: 1} },
-		"other addresses": func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.Port++ },
-		"other hello":     func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.Client = &tlswire.ClientHello{} },
+		"another port":    func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.Port++ },
+		"another source": func(_ *Engine, c *conntrack.Conn[flow]) {
+			c.Value.ins.facts.Source = c.Value.ins.facts.Source.Next()
+		},
+		"another source's port": func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.SourcePort++ },
+		"another destination": func(_ *Engine, c *conntrack.Conn[flow]) {
+			c.Value.ins.facts.Destination = c.Value.ins.facts.Destination.Next()
+		},
+		"another hello":       func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.Client = &tlswire.ClientHello{} },
+		"another ServerHello": func(_ *Engine, c *conntrack.Conn[flow]) { c.Value.ins.facts.Server = &tlswire.ServerHello{} },
 		"bytes unread": func(e *Engine, c *conntrack.Conn[flow]) {
 			s := &c.Value.streams[0]
 			s.Release(&e.budget)
@@ -245,7 +266,8 @@ func TestPackedStays(t *testing.T) {
 			f := silentFlow(t, 1, c)
 			c.Value = f
 			change(l.e, c)
-			if _, ok := l.e.pack(c); ok || c.Value.ins != f.ins || l.e.packed.blocks.n != 0 || len(l.e.packed.common.by) != 0 {
+			ins := c.Value.ins
+			if _, ok := l.e.pack(c); ok || c.Value.ins != ins || l.e.packed.blocks.n != 0 || len(l.e.packed.common.by) != 0 {
 				t.Errorf("packed: %v; %d blocks", ok, l.e.packed.blocks.n)
 			}
 		})
@@ -319,6 +341,50 @@ func TestPackedRoom(t *testing.T) {
 	if r.drop(2); r.put(&[]int{7}[0]) != 2 {
 		t.Error("no room where one has gone")
 	}
+}
+
+// TestPackedCommon: what only many should have in common is bounded, and who has the
+// same as others still rests; each look at one that does allocates nothing.
+func TestPackedCommon(t *testing.T) {
+	l := newLab(t, config(), policy(acceptAll))
+	k := l.link4()
+	k.open()
+	e := l.e
+	c := e.table.At(k.place())
+	e.giveBack(c.Value.ins)
+	var handles []uint32
+	rest := func(device uint32) bool {
+		c.Value = flow{ins: e.inspection(), lasting: lasting{phase: reading, devices: [2]uint32{device}}}
+		c.Value.ins.ends(c)
+		handle, ok := e.pack(c)
+		if ok {
+			handles = append(handles, handle)
+		} else {
+			e.giveBack(c.Value.ins)
+		}
+		return ok
+	}
+	e.cfg.Limits.Connections = 2 * mostCommon
+	for i := range uint32(mostCommon) {
+		if !rest(i) {
+			t.Fatalf("number %d stays", i)
+		}
+	}
+	if rest(mostCommon) || !rest(7) {
+		t.Error("one that is unlike all others rests, or one that is not stays")
+	}
+	if n := testing.AllocsPerRun(100, func() { e.unpack(c, handles[9], true) }); n > 0 {
+		t.Errorf("a look allocates %v times", n)
+	}
+	for _, handle := range handles {
+		c.Value = flow{}
+		e.unpack(c, handle, false)
+		e.giveBack(c.Value.ins)
+	}
+	if len(e.packed.common.by) != 0 || e.packed.blocks.n != 0 {
+		t.Errorf("%d in common, %d blocks are left", len(e.packed.common.by), e.packed.blocks.n)
+	}
+	c.Value = flow{lasting: lasting{phase: decided, adoption: e.adoption}}
 }
 
 // BenchmarkPacked has a connection that is read rest and wake: of one, or of as many as
