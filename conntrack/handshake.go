@@ -145,11 +145,14 @@ func (c *Conn[V]) ambiguous(d Direction, p *packet.Parsed) bool {
 // To wait for the latest candidate's would let a client hide the SYN that is
 // answered behind another one, and reuse the ports of a connection once judged.
 func (c *Conn[V]) proves(d Direction, p *packet.Parsed) bool {
-	s := &c.sides[d]
+	s, peer := &c.sides[d], &c.sides[d.Other()]
 	if c.crosses(d, p) {
 		return p.Seq != s.iss
 	}
-	if c.answersSYN(d, p.Ack) && !c.Midstream && (c.state.half() || s.seen && p.Seq == s.iss) {
+	// An RST may not have arrived: until the other end has confirmed an answer the
+	// next one may be to the same SYN, and what was said with that is said.
+	waits := !s.known && (s.seen || peer.end != peer.iss.Add(1))
+	if c.answersSYN(d, p.Ack) && !c.Midstream && (c.state.half() || waits || s.seen && p.Seq == s.iss) {
 		return false
 	}
 	return c.second.kind == aSYN && d == c.second.dir.Other() || c.state == SynSent && d == Reply
@@ -241,7 +244,7 @@ func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 			return NoReason // numbers have moved on, perhaps by more than half the space
 		}
 		s.repeat(p)
-	case c.state.half() && !s.known:
+	case !s.known && (c.state.half() || !c.Midstream):
 		// Its receiver takes one of the two, and its ACK will say which.
 		c.second = candidate{iss: p.Seq, kind: aSYNACK, dir: d, scale: scaleOf(p), scaled: p.HasWindowScale}
 	default:
@@ -260,22 +263,21 @@ func (t *Table[V]) synAck(c *Conn[V], d Direction, p *packet.Parsed) Reason {
 }
 
 // confirmable reports whether ack, by its receiver, makes the SYN of d certain:
-// the one seen first, or the one of a later SYN-ACK. Where another was seen it has to
-// be one of their numbers: what a side has sent since is no measure, for it says so
-// itself.
+// the one seen first, or the one of a later SYN-ACK. Only who has taken data on the
+// other one's SYN may have said more before that (RFC 7413), and where another number
+// was seen it has to be one of the two: what a side has sent since is no measure, for
+// it says so itself.
 func (c *Conn[V]) confirmable(d Direction, ack seqnum.Value) bool {
-	s := &c.sides[d]
-	switch {
+	s, peer := &c.sides[d], &c.sides[d.Other()]
+	switch only := c.second.kind == noCandidate; {
 	case s.known || ack == s.iss.Add(1) || c.answersSecond(d, ack):
 		return true
-	case c.recorded:
+	case c.recorded, c.Midstream && only:
 		return between(ack, s.iss.Add(1), s.edge(true))
-	case c.second.kind != noCandidate:
-		return false
-	case c.Midstream:
-		return between(ack, s.iss.Add(1), s.edge(true))
+	case only && (c.lossy || peer.iss.Add(1).Less(peer.acked)):
+		return between(ack, s.iss.Add(1), s.end)
 	}
-	return between(ack, s.iss.Add(1), s.end)
+	return false
 }
 
 func (c *Conn[V]) answersSecond(d Direction, ack seqnum.Value) bool {

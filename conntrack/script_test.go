@@ -144,6 +144,31 @@ var openingScripts = []script{
 		< SA 9000 1 ws=7 : known
 		< FA 1 1 : known SYN_RECV
 		> A 1 9001 : known ESTABLISHED`},
+	// A server resets what it has answered, and answers the SYN that comes again with
+	// another number: its client has taken the first, and knows of no reset.
+	{"second_syn_ack_number_behind_a_reset", `
+		> S 100 0 : opened
+		< SA 0 101 : known
+		< R 0 0 : known CLOSE
+		> S 100 0 : known CLOSE
+		< SA -1 101 : known SYN_RECV
+		> A 101 1 : known ESTABLISHED
+		< A 1 101 len=9 : known`},
+	{"second_syn_ack_number_behind_a_reset_with_fast_open", `
+		> S 100 0 len=500 : opened
+		< SA 0 601 : known
+		< R 0 0 : known CLOSE
+		> S 100 0 : known CLOSE
+		< SA 50 601 : known SYN_RECV
+		< A 51 601 len=60 : known
+		> A 601 9 : bad_ack
+		> A 601 1 : known ESTABLISHED`},
+	{"server_speaks_before_its_syn_ack_is_acknowledged", `
+		> S 0 0 : opened
+		< SA -9 1 : known SYN_RECV
+		< A 1 1 : known SYN_RECV
+		> A 1 1 : bad_ack SYN_RECV
+		> A 1 -8 : known ESTABLISHED`},
 	{"simultaneous_open", `
 		> S 0 0 ws=7 : opened SYN_SENT
 		< S 0 0 ws=7 : known SYN_SENT2

@@ -142,6 +142,17 @@ func greetings() (list []Trick) {
 				synAck(r, short(func(*Segment) {}))
 				r.segment(r.iss+1, packet.ACK, nil)
 			}},
+		{name: "a SYN-ACK and an RST that never arrive, the SYN-ACK again, and one a byte before that never arrives", why: "until its client has confirmed one the answers to a SYN are answers to that SYN: of two numbers the one that the client acknowledges counts",
+			greet: func(r *receiver) {
+				if r.greeted == 1 {
+					synAck(r, short(func(*Segment) {}))
+					synAck(r, short(func(s *Segment) { s.Flags, s.Ack = packet.RST, 0 }))
+					return
+				}
+				synAck(r, nil)
+				synAck(r, short(func(s *Segment) { s.Seq-- }))
+				r.segment(r.iss+1, packet.ACK, nil)
+			}},
 		{name: "a SYN with another number that never arrives, then the SYN-ACK", why: whyNumbers,
 			greet: func(r *receiver) { crossing(r, short(other)); synAck(r, nil) }},
 		{name: "an RST without ACK in place of the SYN-ACK, then the SYN-ACK", why: whyRefused, honest: true,
