@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -143,7 +144,12 @@ var sshSpeakers = []struct {
 }
 
 func speakSSH(t *testing.T, l *lab.Lab, to netip.AddrPort, patience time.Duration, first bool) (string, error) {
-	c := dial(t, l, to)
+	ctx, cancel := context.WithTimeout(t.Context(), visitTime)
+	defer cancel()
+	c, err := l.Client.DialContext(ctx, "tcp", to.String())
+	if err != nil { // reset for what the server has said, before connect(2) was looked after
+		return "", err
+	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(patience))
 	if first {
