@@ -108,7 +108,7 @@ func (e *Engine) heard(c *conntrack.Conn[flow], from tlswire.Side, st via.Status
 		}
 	case via.Over:
 		if v.Began(from.Other()) {
-			e.notAnswered(c)
+			e.notAnswered(c, from)
 			return
 		}
 		e.usedInClear(c, true)
@@ -192,13 +192,14 @@ func (e *Engine) usedInClear(c *conntrack.Conn[flow], over bool) {
 	e.judge(c)
 }
 
-// notAnswered decides a connection whose ClientHello is answered by something
-// that is not TLS. A server that does not take it for one may take another later:
+// notAnswered decides a connection whose ClientHello is answered, by from, with
+// something that is not TLS: by who called, where the end that was called plays the TLS
+// client, as of FTP's data (RFC 4217, Section 7). A server that does not take it for one may take another later:
 // what a rule says of the hello does not help.
-func (e *Engine) notAnswered(c *conntrack.Conn[flow]) {
+func (e *Engine) notAnswered(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	if e.doubtful(c) {
-		e.blind(c, conntrack.Reply)
+		e.blind(c, conntrack.Direction(from))
 		return
 	}
 	if f.trusted {

@@ -447,15 +447,16 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 		return
 	}
 	switch t := &f.ins.tls; {
-	case t.HasClientHello, t.Started(tlswire.Client) && from == tlswire.Server && !f.provisional:
-		e.notAnswered(c) // or bytes before it
+	case t.HasClientHello, t.Started(from.Other()) && !f.provisional:
+		e.notAnswered(c, from) // or bytes before it
 		return
 	case !c.Midstream && f.via == nil && t.Protocol != tlswire.ProtocolSSLv2:
 		e.listen(c, from)
 		return
 	}
 	if f.provisional {
-		f.provisional = from == tlswire.Server
+		t, other := &f.ins.tls, from.Other() // which side is which may be a guess
+		f.provisional = from == tlswire.Server || t.Started(other) && t.Header[other].Type != tlswire.RecordTypeApplicationData
 		f.complete = f.complete || !f.provisional
 		e.advance(c)
 		return
