@@ -90,12 +90,36 @@ func BenchmarkPacketsBesideList(b *testing.B) {
 // BenchmarkListStep is what one step of a listing keeps a worker from its
 // packets, of a table of 100,000 connections that is in no cache.
 func BenchmarkListStep(b *testing.B) {
-	e := crowd(b, 100_000)
-	var list []Seen
-	place := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		list, place = e.listStep(max(place, 0), &Filter{}, list[:0])
+	const connections = 50_000
+	of := func(rest bool) *Engine {
+		x := newMany(b, anyRecord(), 1<<20, true)
+		for i := range connections {
+			x.distinct(i)
+			x.open(i)
+		}
+		if rest {
+			x.ticks(60 * time.Second)
+		}
+		if n := x.e.table.AtRest(); rest != (n == connections) || !rest && n != 0 {
+			b.Fatalf("%d of %d rest", n, connections)
+		}
+		return x.e
+	}
+	for _, tt := range []struct {
+		name string
+		e    func() *Engine
+	}{
+		{"half open", func() *Engine { return crowd(b, 100_000) }}, {"read", func() *Engine { return of(false) }}, {"packed", func() *Engine { return of(true) }},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			e := tt.e()
+			var list []Seen
+			place := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				list, place = e.listStep(max(place, 0), &Filter{}, list[:0])
+			}
+		})
 	}
 }
 
