@@ -45,6 +45,8 @@ type Queue struct {
 	Workers  int    // queues, one worker each; 0 is one per CPU
 	FailOpen bool   // packets pass while nobody listens
 	Backend  string // "batch" or "go-nfqueue"
+	// BusyPoll is for how long a worker asks for packets before it sleeps; 0 is not.
+	BusyPoll time.Duration
 }
 
 // Intercept is [intercept]: what is sent to the queue.

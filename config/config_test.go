@@ -110,6 +110,7 @@ number    = 0
 workers   = 0
 fail_open = false
 backend   = "batch"
+busy_poll = "0s"
 [intercept]
 hooks     = ["forward"]
 ports     = ["443", "8443", "9000-9099"]
@@ -167,6 +168,7 @@ func TestSettings(t *testing.T) {
 			s.Queue = Queue{Number: 65530, Workers: 6, FailOpen: true, Backend: "go-nfqueue"}
 			s.State.File = "/var/lib/tlsgate/queue-65530.state"
 		}},
+		{`queue.busy_poll = "50us"`, func(s *settings) { s.Queue.BusyPoll = 50 * time.Microsecond }},
 		{`intercept = { hooks = ["input", "OUTPUT", "input"], ports = "all", in_interfaces = "eth*", mark = 0xf000, offload = false }`, func(s *settings) {
 			s.Intercept = Intercept{Hooks: []nfq.Hook{nfq.Input, nfq.Output}, InInterfaces: []string{"eth*"}, Mark: 0xf000}
 		}},

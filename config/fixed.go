@@ -19,6 +19,7 @@ var fixed = []struct {
 	}},
 	{"queue.fail_open", func(c *Config) string { return strconv.FormatBool(c.Queue.FailOpen) }},
 	{"queue.backend", func(c *Config) string { return strconv.Quote(c.Queue.Backend) }},
+	{"queue.busy_poll", func(c *Config) string { return c.Queue.BusyPoll.String() }},
 	{"intercept.mark", func(c *Config) string { return fmt.Sprintf("%#x", c.Intercept.Mark) }},
 	{"limits.sessions", func(c *Config) string { return strconv.Itoa(c.Limits.Sessions) }},
 	{"limits.pins", func(c *Config) string { return strconv.Itoa(c.Limits.Pins) }},

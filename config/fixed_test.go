@@ -19,6 +19,7 @@ func TestReplaces(t *testing.T) {
 		{"[queue]\n\nworkers = 3\n", `3: queue.workers: cannot change while the daemon runs: it runs with 0 (one per CPU), and the file wants 3`},
 		{"[queue]\nfail_open = true\n", `runs with false, and the file wants true`},
 		{"[queue]\nbackend = \"go-nfqueue\"\n", `runs with "batch", and the file wants "go-nfqueue"`},
+		{"[queue]\nbusy_poll = \"20us\"\n", `2: queue.busy_poll: cannot change while the daemon runs: it runs with 0s, and the file wants 20µs`},
 		{"[intercept]\nmark = \"0xff000000\"\n", `2: intercept.mark: cannot change`},
 		{"[limits]\nsessions = 99\n", `2: limits.sessions: cannot change`},
 		{"[limits]\npins = 99\n", `2: limits.pins: cannot change`},

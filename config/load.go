@@ -127,6 +127,10 @@ func systemText(err error) string {
 	return err.Error()
 }
 
+// mostBusyPoll is long enough for whatever comes soon, and short enough that a worker
+// looks after the rest of its work.
+const mostBusyPoll = time.Millisecond
+
 func readQueue(t *table) Queue {
 	q := Queue{
 		Number:   uint16(t.integer("number", 0, 1<<16-1)),
@@ -135,6 +139,12 @@ func readQueue(t *table) Queue {
 	}
 	backends := []string{"batch", "go-nfqueue"}
 	q.Backend = backends[t.oneOf("backend", 0, backends)]
+	switch q.BusyPoll = t.duration("busy_poll", 0); {
+	case q.BusyPoll > mostBusyPoll:
+		t.fail("busy_poll", "50us is much", "is %s, more than %s", q.BusyPoll, mostBusyPoll)
+	case q.BusyPoll > 0 && q.Backend != "batch":
+		t.fail("busy_poll", `leave it out, or backend = "batch"`, "backend %q always sleeps", q.Backend)
+	}
 	if last := int(q.Number) + q.Workers - 1; last >= 1<<16 {
 		t.fail("workers", "lower number or workers", "the last queue would be %d, and 65535 is the highest", last)
 	}

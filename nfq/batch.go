@@ -92,6 +92,7 @@ func (q *batchQueue) open(conn *netlink.Conn, cfg Config) (err error) {
 	q.sendLimit = size/2 - 64 // netlink refuses what is larger than the buffer less 32 bytes
 	q.write = q.writeTo
 	q.reader.init()
+	q.reader.busy = cfg.BusyPoll
 	return bind(conn, cfg)
 }
 
@@ -273,6 +274,7 @@ func (q *batchQueue) close() error {
 type reader struct {
 	read  func(fd uintptr) bool
 	wait  time.Duration
+	busy  time.Duration // Config.BusyPoll
 	count int
 	errno syscall.Errno
 
@@ -303,6 +305,9 @@ func (r *reader) init() {
 // recvmmsg, so that a packet that comes alone costs no other system call, or for a
 // time that is not the socket's in ppoll.
 func (r *reader) readFrom(fd uintptr) bool {
+	if r.busyPoll(fd) {
+		return true
+	}
 	if r.wait >= blockTime {
 		r.receive(fd, unix.MSG_WAITFORONE)
 		return true
@@ -317,6 +322,23 @@ func (r *reader) readFrom(fd uintptr) bool {
 		r.receive(fd, unix.MSG_DONTWAIT)
 	}
 	return true
+}
+
+// busyPoll reads without waiting until there is something, for no longer than busy. It
+// reports whether there was.
+func (r *reader) busyPoll(fd uintptr) bool {
+	if r.busy <= 0 || r.wait <= 0 {
+		return false
+	}
+	for end := time.Now().Add(min(r.busy, r.wait)); ; {
+		r.receive(fd, unix.MSG_DONTWAIT)
+		if r.errno != unix.EAGAIN {
+			return true
+		}
+		if !time.Now().Before(end) {
+			return false
+		}
+	}
 }
 
 func (r *reader) receive(fd uintptr, flags int) {

@@ -107,6 +107,10 @@ type Config struct {
 	ReceiveBuffer int    // bytes, capped by net.core.rmem_max unless privileged; 0 = DefaultReceiveBuffer
 	InjectMark    uint32 // mark of packets sent by Inject; 0 = none
 	RefuseMark    uint32 // mark of packets sent by Refuse
+	// BusyPoll is for how long Recv asks the kernel again and again before it sleeps: a
+	// packet that comes meanwhile does not wait for a thread to wake, and a CPU is busy
+	// with it. 0 = not at all. Only the batch backend has it.
+	BusyPoll time.Duration
 	// InOrder: each packet gets its verdict before the one that came after it. Equal
 	// verdicts of packets that follow one another take less time then, with the batch
 	// backend.

@@ -30,6 +30,7 @@ func sections(c *config.Config) []section {
 		{"queue", []setting{
 			{"number", c.Queue.Number}, {"workers", c.Queue.Workers},
 			{"fail_open", c.Queue.FailOpen}, {"backend", c.Queue.Backend},
+			{"busy_poll", c.Queue.BusyPoll.String()},
 		}},
 		{"intercept", []setting{
 			{"hooks", hookNames(c.Intercept.Hooks)}, {"ports", portNames(c.Intercept.Ports)},

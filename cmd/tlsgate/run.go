@@ -238,6 +238,7 @@ func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine
 			Number:     c.Queue.Number + uint16(i),
 			Backend:    c.Queue.Backend,
 			FailOpen:   c.Queue.FailOpen,
+			BusyPoll:   c.Queue.BusyPoll,
 			InjectMark: marks.Pass(),
 			RefuseMark: marks.Refused(),
 			InOrder:    true, // as engine.Run answers them
