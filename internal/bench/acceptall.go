@@ -22,14 +22,18 @@ const acceptAllName = "accept-all"
 // limit of what any firewall on this queue can reach. Rules, marks and verdicts are
 // those of tlsgate.
 func acceptAll(args []string) error {
-	if len(args) != 3 {
-		return errors.New("want a backend, the number of workers, and a verdict")
+	if len(args) != 4 {
+		return errors.New("want a backend, the number of workers, a verdict, and for how long to ask for packets before sleeping")
 	}
 	verdict := nfq.Repeat
 	if args[2] == nfq.Accept.String() {
 		verdict = nfq.Accept
 	}
 	workers, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	busy, err := time.ParseDuration(args[3])
 	if err != nil {
 		return err
 	}
@@ -43,7 +47,7 @@ func acceptAll(args []string) error {
 	var answering sync.WaitGroup
 	defer answering.Wait()
 	for i := range workers {
-		q, err := nfq.Open(nfq.Config{Number: uint16(i), Backend: args[0], InOrder: true})
+		q, err := nfq.Open(nfq.Config{Number: uint16(i), Backend: args[0], BusyPoll: busy, InOrder: true})
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"tlsgate/internal/lab"
 	"tlsgate/nfq"
@@ -36,6 +37,8 @@ const (
 	passing    = "accept-all, by NF_ACCEPT"
 	accepting2 = "accept-all, two workers"
 	deciding2  = "partner policy, offload off, two workers"
+	polled     = "accept-all, that asks for 50 µs before it sleeps"
+	polling    = "every record inspected, busy_poll = 50 µs"
 )
 
 // partner is the policy of a partner whose firewall allows few suites, with those of
@@ -57,6 +60,9 @@ require   = { cipher = [
 otherwise = "reset"
 `
 
+// busyPoll is for how long the rows that ask for packets do so.
+const busyPoll = 50 * time.Microsecond
+
 const everyRecord = `
 [queue]
 workers = %d
@@ -75,11 +81,11 @@ func rows() []firewall {
 	batch, slow := nfq.BackendBatch, nfq.BackendGoNFQueue
 	all := []firewall{
 		{name: none},
-		{name: accepting, command: acceptor(batch, 1, nfq.Repeat), queues: 1},
+		{name: accepting, command: acceptor(batch, 1, nfq.Repeat, 0), queues: 1},
 		{name: offloaded, command: daemon(partner, 1, batch, true), queues: 1},
 		{name: deciding, command: daemon(partner, 1, batch, false), queues: 1},
 		{name: reading, command: daemon(everyRecord, 1, batch, true), queues: 1},
-		{name: goAccept, command: acceptor(slow, 1, nfq.Repeat), queues: 1},
+		{name: goAccept, command: acceptor(slow, 1, nfq.Repeat, 0), queues: 1},
 		{name: goReading, command: daemon(everyRecord, 1, slow, true), queues: 1},
 	}
 	s := firewall{name: suricata, command: suricataCommand, queues: 1, before: []string{"-A FORWARD -p tcp -m multiport --ports 443 -j NFQUEUE --queue-num 0"}}
@@ -107,9 +113,11 @@ func (s settings) turns(all []firewall, r *results) (take []firewall) {
 func row(name string) firewall {
 	for _, f := range append(rows(),
 		firewall{name: tracked, before: []string{"-A FORWARD -m conntrack --ctstate INVALID -j DROP"}},
-		firewall{name: passing, command: acceptor(nfq.BackendBatch, 1, nfq.Accept), queues: 1},
-		firewall{name: accepting2, command: acceptor(nfq.BackendBatch, 2, nfq.Repeat), queues: 2},
+		firewall{name: passing, command: acceptor(nfq.BackendBatch, 1, nfq.Accept, 0), queues: 1},
+		firewall{name: accepting2, command: acceptor(nfq.BackendBatch, 2, nfq.Repeat, 0), queues: 2},
 		firewall{name: deciding2, command: daemon(partner, 2, nfq.BackendBatch, false), queues: 2},
+		firewall{name: polled, command: acceptor(nfq.BackendBatch, 1, nfq.Repeat, busyPoll), queues: 1},
+		firewall{name: polling, command: daemon(strings.Replace(everyRecord, "[queue]", "[queue]\nbusy_poll = \""+busyPoll.String()+"\"", 1), 1, nfq.BackendBatch, true), queues: 1},
 	) {
 		if f.name == name {
 			return f
@@ -126,10 +134,10 @@ func daemon(policy string, workers int, backend string, offload bool) func(setti
 	}
 }
 
-func acceptor(backend string, workers int, verdict nfq.Verdict) func(settings, string) ([]string, error) {
+func acceptor(backend string, workers int, verdict nfq.Verdict, busy time.Duration) func(settings, string) ([]string, error) {
 	return func(settings, string) ([]string, error) {
 		self, err := os.Executable()
-		return []string{self, acceptAllName, backend, strconv.Itoa(workers), verdict.String()}, err
+		return []string{self, acceptAllName, backend, strconv.Itoa(workers), verdict.String(), busy.String()}, err
 	}
 }
 

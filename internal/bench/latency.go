@@ -18,6 +18,7 @@ const (
 	latency50 = "added latency µs, p50"
 	latency99 = "added latency µs, p99"
 	load      = "packets/s beside the requests"
+	loadBusy  = "CPUs busy with the firewall beside the requests"
 	loadLost  = "packets lost beside the requests"
 	bare50    = "latency µs of plain forwarding, p50"
 
@@ -53,7 +54,7 @@ func measureLatency(ctx context.Context, s settings, r *results) error {
 			break
 		}
 		var base time.Duration
-		for _, f := range s.turns(rows(), r) {
+		for _, f := range s.turns(latencyRows(), r) {
 			if r.has(load, f.name) && !r.has(latency50, f.name) {
 				continue // it did not carry the load the first time
 			}
@@ -74,6 +75,9 @@ func measureLatency(ctx context.Context, s settings, r *results) error {
 	}
 	return nil
 }
+
+// latencyRows are all, and two that ask for packets before they sleep.
+func latencyRows() []firewall { return append(rows(), row(polled), row(polling)) }
 
 // halfLoad is half of the packets that accept-all judges in a second.
 func halfLoad(s settings, l *lab.Lab, player *lab.Player, w *watch) (float64, error) {
@@ -102,7 +106,7 @@ func latencyRow(s settings, l *lab.Lab, f firewall, player *lab.Player, w *watch
 	var over atomic.Bool
 	played := make(chan error, 1)
 	var sent int
-	start := time.Now()
+	cpu, start := p.cpu(), time.Now()
 	go func() {
 		var err error
 		sent, err = player.Play(1<<30, 8, paced(rate, &over))
@@ -116,6 +120,7 @@ func latencyRow(s settings, l *lab.Lab, f firewall, player *lab.Player, w *watch
 	err = errors.Join(err, <-played)
 	took := time.Since(start).Seconds()
 	after, werr := empty(w)
+	r.add(loadBusy, f.name, (p.cpu()-cpu).Seconds()/took)
 	r.add(load, f.name, float64(sent)/took)
 	r.add(loadLost, f.name, float64(after.lost()-before.lost()))
 	return times, errors.Join(err, werr, p.stop())

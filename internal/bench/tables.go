@@ -208,11 +208,12 @@ func (r *results) printLatency(w io.Writer) {
 		return
 	}
 	title := fmt.Sprintf("added latency, µs (of accept-all); plain forwarding takes %.0f", r.spread(bare50, none).median)
-	r.table(w, title, rows()[1:], []column{
+	r.table(w, title, latencyRows()[1:], []column{
 		r.against("p50", latency50, accepting, "%.0f", 1),
 		r.against("p99", latency99, accepting, "%.0f", 1),
 		r.value("packets/s beside it", load, "%.0f", 1),
 		r.value("of them lost", loadLost, "%.0f", 1),
+		r.value("CPUs busy", loadBusy, "%.2f", 1),
 	})
 }
 
