@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 	"weak"
@@ -204,4 +205,72 @@ func (k *link) stamped(d conntrack.Direction, value uint32, b []byte, flags pack
 	s := k.segment(d, len(k.ends[d.Other()].got), b, flags)
 	s.options = []byte{1, 1, 8, 10, byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value), 0, 0, 0, 0}
 	k.raw(s)
+}
+
+// halfHeader has a connection rest in the middle of a record's header.
+func (x *scene) halfHeader(content tlswire.ContentType) {
+	x.t.Helper()
+	x.upTo(-1)
+	for n := 1; n < tlswire.RecordHeaderLen; n++ {
+		c := content
+		if n < tlswire.RecordHeaderLen-1 {
+			c = tlswire.RecordTypeApplicationData
+		}
+		b := recordOf(c, 20)
+		x.say(original, b[:n])
+		x.silent(1)
+		x.say(original, b[n:])
+		x.silent(-1)
+	}
+	x.turns = append(slices.Clone(x.turns[:len(x.turns)-1]), turn{original, x.links[0].ends[1].got[len(streams(x.turns[:len(x.turns)-1])[0]):]}, x.turns[len(x.turns)-1])
+}
+
+// adopt has another policy judge, and the walk come to all.
+func (x *scene) adopt(p *tlsrules.Policy) {
+	x.t.Helper()
+	x.both(func(k *link) { k.lab.adopt(p); fmt.Fprintf(x.noteOf(k), "%+v\n", k.lab.around()) })
+}
+
+// noteOf is where to write what is to be the same.
+func (x *scene) noteOf(k *link) *diaryWriter { return &diaryWriter{x, k} }
+
+type diaryWriter struct {
+	x *scene
+	k *link
+}
+
+func (w *diaryWriter) Write(b []byte) (int, error) {
+	for i, k := range w.x.links {
+		if k == w.k {
+			w.x.diary[i].b.Write(b)
+		}
+	}
+	return len(b), nil
+}
+
+// forbid has a new policy forbid what the connection has said long ago.
+func (x *scene) forbid(byPacket bool) {
+	x.t.Helper()
+	p := policy(acceptAll, rule("no", tlsrules.Reset, "sni", "api.bank.example"))
+	if byPacket {
+		x.both(func(k *link) { k.lab.adopt(p); k.next(reply, recordOf(tlswire.RecordTypeApplicationData, 30)) })
+	} else {
+		x.adopt(p)
+	}
+	x.refused("rule")
+}
+
+// why notes the story of a connection.
+func (x *scene) why(k *link) {
+	s := k.why(x.t, k.id(x.t))
+	w := x.noteOf(k)
+	fmt.Fprintf(w, "%+v %v %v %v %q\n", s.Seen, s.Live, s.Moments, s.Omitted, s.Detail)
+	for _, a := range s.Asked() {
+		fmt.Fprintf(w, "%+v\n", a)
+	}
+	for i := range x.links {
+		if x.links[i] == k {
+			x.diary[i].facts(s.Facts)
+		}
+	}
 }

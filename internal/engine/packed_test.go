@@ -373,6 +373,9 @@ func TestPackedCommon(t *testing.T) {
 	if rest(mostCommon) || !rest(7) {
 		t.Error("one that is unlike all others rests, or one that is not stays")
 	}
+	if n := e.packed.apart.used; n != 0 {
+		t.Errorf("%d have something apart", n)
+	}
 	if n := testing.AllocsPerRun(100, func() { e.unpack(c, handles[9], true) }); n > 0 {
 		t.Errorf("a look allocates %v times", n)
 	}
