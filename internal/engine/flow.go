@@ -127,7 +127,7 @@ func (e *Engine) release(c *conntrack.Conn[flow]) {
 	f.sum.records = ins.tls.Records
 	f.sum.remember(laterOf(&ins.tls))
 	f.sum.via = f.began()
-	if said := e.saidOf(ins); said != nil {
+	if said := e.saidOf(ins, true); said != nil {
 		f.sum.said = said
 	}
 	f.ins = nil

@@ -80,3 +80,33 @@ func TestPackedMany(t *testing.T) {
 		t.Errorf("%d packets lost, %d connections left", x.lost, x.e.table.Len())
 	}
 }
+
+// TestListKeepsSayings: what connections that are read no more have said is kept once,
+// however many others are listed that have said other things.
+func TestListKeepsSayings(t *testing.T) {
+	const connections = maxSayings + 1000
+	x := newMany(t, anyRecord(), 2*connections, true)
+	for i := range connections {
+		x.distinct(i)
+		x.open(i)
+	}
+	kept := x.e.saidOf(x.e.table.At(1).Value.ins, true)
+	x.ticks(30 * time.Second)
+	for range 2 {
+		var names []string
+		for at := 0; at >= 0; {
+			var list []Seen
+			list, at = x.e.listStep(at, &Filter{}, nil)
+			for _, s := range list {
+				names = append(names, s.Said.ServerName)
+			}
+		}
+		slices.Sort(names)
+		if n := len(slices.Compact(names)); n != connections {
+			t.Errorf("%d names are listed, want %d", n, connections)
+		}
+	}
+	if x.e.sayings[*kept] != kept || len(x.e.sayings) > maxSayings {
+		t.Errorf("what was said is not found any more; %d are kept", len(x.e.sayings))
+	}
+}

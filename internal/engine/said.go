@@ -51,8 +51,9 @@ type terms struct {
 // it begins anew; connections keep what they have.
 const maxSayings = 8192
 
-// saidOf remembers what a connection has said; nil when that was nothing.
-func (e *Engine) saidOf(ins *inspection) *saying {
+// saidOf remembers what a connection has said; nil when that was nothing. If it does
+// not last, for it is only looked at, it has nothing else forgotten.
+func (e *Engine) saidOf(ins *inspection, lasts bool) *saying {
 	c, f := &ins.tls, &ins.facts
 	if !c.HasClientHello && !c.HasServerHello && !(f.Known | f.Never).Has(tlsrules.StageFirstBytes) {
 		return nil
@@ -80,10 +81,13 @@ func (e *Engine) saidOf(ins *inspection) *saying {
 	if s := e.sayings[saying{Said{string(name), string(alpn), version, cipher}, string(offered), t}]; s != nil {
 		return s
 	}
+	s := &saying{Said{string(name), string(alpn), version, cipher}, string(offered), t}
+	if !lasts && len(e.sayings) >= maxSayings {
+		return s
+	}
 	if e.sayings == nil || len(e.sayings) >= maxSayings {
 		e.sayings = map[saying]*saying{}
 	}
-	s := &saying{Said{string(name), string(alpn), version, cipher}, string(offered), t}
 	e.sayings[*s] = s
 	return s
 }
