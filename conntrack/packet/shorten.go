@@ -31,6 +31,32 @@ func (p *Parsed) Shorten(dst []byte, n int) []byte {
 	return dst
 }
 
+// Trim appends a copy of the packet without the first n bytes of its payload, as its
+// receiver takes it that has them, or never wants them (RFC 9293, Section 3.10.7.4).
+// Urgent data in front is not pointed to. Checksums are as Shorten makes them; dst may
+// not be of Raw. What Decode did not find OK appends nothing.
+func (p *Parsed) Trim(dst []byte, n int) []byte {
+	if p.TCPOffset == 0 {
+		return dst
+	}
+	n = max(0, min(n, len(p.Payload)))
+	start := len(dst)
+	dst = append(append(dst, p.Raw[:len(p.Raw)-len(p.Payload)]...), p.Payload[n:]...)
+	raw := dst[start:]
+	setLength(raw)
+	t := raw[p.TCPOffset:]
+	binary.BigEndian.PutUint32(t[4:], uint32(p.Seq.Add(uint32(n))))
+	if p.Flags.Has(URG) {
+		left := max(0, int(p.Urgent)-n)
+		binary.BigEndian.PutUint16(t[18:], uint16(left))
+		if left == 0 {
+			t[13] &^= byte(URG)
+		}
+	}
+	setChecksums(raw, p.TCPOffset)
+	return dst
+}
+
 // setLength makes the IP header of raw tell its length.
 func setLength(raw []byte) {
 	if raw[0]>>4 == 4 {

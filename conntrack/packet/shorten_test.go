@@ -139,3 +139,29 @@ func FuzzShorten(f *testing.F) {
 		}
 	})
 }
+
+// TestTrim: what is left of a packet is the packet that its sender would have sent
+// without what is gone.
+func TestTrim(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"IPv4": plain4(t), "IPv6": plain6(t), "IPv4 options": ipOptions(t), "padded": append(plain4(t), 9, 9, 9),
+	} {
+		var p packet.Parsed
+		if st := packet.Decode(b, &p); st != packet.OK {
+			t.Fatal(name, st)
+		}
+		for n := -1; n <= len(p.Payload)+1; n++ {
+			gone := max(0, min(n, len(p.Payload)))
+			var got packet.Parsed
+			if st := packet.Decode(p.Trim([]byte("before"), n)[len("before"):], &got); st != packet.OK || !got.ChecksumOK() {
+				t.Fatalf("%s, %d: %v, checksum %v", name, n, st, got.ChecksumOK())
+			}
+			if !bytes.Equal(got.Payload, p.Payload[gone:]) || got.Seq != p.Seq.Add(uint32(gone)) || got.Ack != p.Ack || got.Flags != p.Flags {
+				t.Errorf("%s, %d: %+v", name, n, got)
+			}
+		}
+	}
+	if got := new(packet.Parsed).Trim(nil, 1); got != nil {
+		t.Errorf("of no packet: %x", got)
+	}
+}

@@ -71,8 +71,9 @@ type Engine struct {
 	alerts   [4]AlertSeen
 	told     map[*inspection]int // of budget, for hellos that say more than usual
 	scratch  []byte              // packets of our own are built here
-	hello    bool                // the packet at hand is a client's that may say what is judged
-	readsAll bool                // of tests: no segment is passed over
+	front    front
+	hello    bool // the packet at hand is a client's that may say what is judged
+	readsAll bool // of tests: no segment is passed over
 }
 
 // New makes an engine for a policy. Injected packets go to inject and events
@@ -155,6 +156,9 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
+	if e.front.whole != nil {
+		e.front.goesOn(p, &r)
+	}
 	if e.stories.new(seg.Flags, r.Verdict) {
 		e.noted(r.Verdict, r.Mark)
 	}
@@ -189,6 +193,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.drop(DropRefused)
 	}
 	t := e.find(seg)
+	if t.Why == conntrack.OutOfWindow && e.trims(p, seg, t) {
+		t = e.find(seg)
+	}
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)

@@ -1,0 +1,42 @@
+package engine
+
+import (
+	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
+	"tlsgate/nfq"
+)
+
+// front is of the packet at hand, if it begins in front of its stream. A receiver trims
+// it (RFC 9293, Section 3.10.7.4), but to one that began elsewhere, for another SYN,
+// what lies there would be the beginning: it goes on trimmed, or not at all.
+type front struct {
+	whole, trimmed []byte
+}
+
+// trims takes what lies in front of the stream off a segment that reaches into it, and
+// reports whether it has.
+func (e *Engine) trims(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) bool {
+	c := t.Conn
+	if c == nil || c.Midstream || e.cfg.Recorded || c.Value.phase != reading || !c.HasISS(t.Dir) || seg.Flags.Has(packet.URG) {
+		return false
+	}
+	n := seg.Seq.Size(c.ISS(t.Dir).Add(1))
+	if n == 0 || n >= uint32(len(seg.Payload)) {
+		return false
+	}
+	f := &e.front
+	f.trimmed = seg.Trim(f.trimmed[:0], int(n))
+	if packet.Decode(f.trimmed, seg) != packet.OK {
+		return false
+	}
+	f.whole, p.Payload = p.Payload, f.trimmed
+	return true
+}
+
+// goesOn has the trimmed packet go on in place of the whole one.
+func (f *front) goesOn(p *nfq.Packet, r *Result) {
+	if r.Verdict != nfq.Drop && r.Payload == nil {
+		r.Payload = f.trimmed
+	}
+	p.Payload, f.whole = f.whole, nil
+}
