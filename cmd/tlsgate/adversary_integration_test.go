@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -108,7 +109,7 @@ func shortLife(t testing.TB, l *lab.Lab) {
 
 // TestIntegrationAdversary plays the table against the daemon on the queue, with
 // Go's TLS on port 443 and OpenSSL's, in nginx, on port 8443; what servers do, with
-// servers that have no kernel.
+// servers that have no kernel. TLSGATE_TRICKS plays those whose line has it.
 func TestIntegrationAdversary(t *testing.T) {
 	for title, policy := range map[string]string{
 		"default": adversary.Policy(""), "inspect": adversary.Policy("midstream = \"inspect\"\n"),
@@ -155,6 +156,9 @@ func playTable(t *testing.T, l *lab.Lab, seen *hellosSeen, raw *rawServers, insp
 	}
 	families := []netip.Addr{l.Server.IPv4, l.Server.IPv6}
 	for _, trick := range adversary.Tricks() {
+		if !strings.Contains(string(trick.Group)+": "+trick.Name, os.Getenv("TLSGATE_TRICKS")) {
+			continue
+		}
 		for _, stake := range trick.Stakes() {
 			if trick.Model != "" || trick.Strict || stake == adversary.StakeNone && trick.Unseen && inspect {
 				continue
