@@ -72,24 +72,7 @@ func serveAdversaries(t testing.TB, l *lab.Lab) *hellosSeen {
 		seen.add(h.Conn.RemoteAddr(), strings.ToLower(h.ServerName))
 		return nil, nil
 	}
-	listener, err := l.Server.Listen("tcp", ":443")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				c.SetDeadline(time.Now().Add(visitTime))
-				tls.Server(c, config).Handshake()
-			}()
-		}
-	}()
+	serveEach(t, l.Server, ":443", visitTime, func(c net.Conn) { tls.Server(c, config).Handshake() })
 	return seen
 }
 

@@ -345,27 +345,9 @@ func serveFlooded(t *testing.T, l *lab.Lab) {
 	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for address, talk := range map[string]func(net.Conn){":444": nil, ":445": talkCertificates, ":447": talkHello} {
-		listener, err := l.Server.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					if c.SetDeadline(time.Now().Add(time.Hour)); talk != nil {
-						talk(c)
-						return
-					}
-					io.Copy(io.Discard, c)
-				}()
-			}
-		}()
+	for address, talk := range map[string]func(net.Conn){
+		":444": func(c net.Conn) { io.Copy(io.Discard, c) }, ":445": talkCertificates, ":447": talkHello,
+	} {
+		serveEach(t, l.Server, address, time.Hour, talk)
 	}
 }

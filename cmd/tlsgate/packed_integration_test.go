@@ -69,28 +69,13 @@ func servePacked(t *testing.T, l *lab.Lab) *packedServers {
 	}
 	s, config := &packedServers{ended: map[int]error{}}, &tls.Config{Certificates: []tls.Certificate{certificate}}
 	for port, via := range packedVia {
-		listener, err := l.Server.Listen("tcp", fmt.Sprint(":", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go s.serve(c, via, config)
-			}
-		}()
+		serveEach(t, l.Server, fmt.Sprint(":", port), 2*visitTime, func(c net.Conn) { s.serve(c, via, config) })
 	}
 	return s
 }
 
 func (s *packedServers) serve(c net.Conn, via string, config *tls.Config) {
-	defer c.Close()
 	c.(*net.TCPConn).SetKeepAlive(false)
-	c.SetDeadline(time.Now().Add(2 * visitTime))
 	err := talk(c, dialogues[via])
 	if err == nil {
 		conn := tls.Server(c, config)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -54,6 +55,30 @@ func startServer(t testing.TB, l *lab.Lab, dir, name string, args ...string) *da
 			t.Fatalf("%s does not serve: %v\n%s", name, err, d.log())
 		}
 	}
+}
+
+// serveEach listens at an address of a host until the test ends, and has each connection
+// served, for no longer than life.
+func serveEach(t testing.TB, h *lab.Host, address string, life time.Duration, serve func(net.Conn)) {
+	t.Helper()
+	listener, err := h.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(life))
+				serve(c)
+			}()
+		}
+	}()
 }
 
 // files writes the lab's certificates and a file of the pattern into a new

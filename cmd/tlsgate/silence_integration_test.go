@@ -207,26 +207,11 @@ func serveEcho(t testing.TB, l *lab.Lab, life time.Duration, ports ...uint16) {
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	for _, port := range ports {
-		listener, err := l.Server.Listen("tcp", fmt.Sprint(":", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				c.(*net.TCPConn).SetKeepAlive(false)
-				c.SetDeadline(time.Now().Add(life))
-				go func() {
-					defer c.Close()
-					conn := tls.Server(c, config)
-					io.Copy(conn, conn)
-				}()
-			}
-		}()
+		serveEach(t, l.Server, fmt.Sprint(":", port), life, func(c net.Conn) {
+			c.(*net.TCPConn).SetKeepAlive(false)
+			conn := tls.Server(c, config)
+			io.Copy(conn, conn)
+		})
 	}
 }
 

@@ -79,24 +79,7 @@ func startSoakServer(t testing.TB, l *lab.Lab) *soakServer {
 		s.config.CipherSuites = append(s.config.CipherSuites, suite.ID)
 	}
 	for port, serve := range map[int]func(net.Conn){soakPort: s.serveTLS, closedPort: s.serveTLS, tcpPort: s.servePlain} {
-		listener, err := l.Server.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					c.SetDeadline(time.Now().Add(soakTime))
-					serve(c)
-				}()
-			}
-		}()
+		serveEach(t, l.Server, fmt.Sprintf(":%d", port), soakTime, serve)
 	}
 	return s
 }

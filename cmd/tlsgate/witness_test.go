@@ -52,31 +52,17 @@ func watch(t testing.TB, h *lab.Host, address string, serve func(*visit, net.Con
 
 func (w *witness) listen(t testing.TB, h *lab.Host, address string, serve func(*visit, net.Conn) error) {
 	t.Helper()
-	listener, err := h.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			w.keep(c, true)
-			w.came <- struct{}{}
-			go func() {
-				defer w.keep(c, false)
-				from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-				v := &visit{began: time.Now(), from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
-				c.SetDeadline(v.began.Add(visitTime))
-				v.err = serve(v, counted{c, &v.raw})
-				v.ended = time.Now()
-				c.Close()
-				w.visits <- v
-			}()
-		}
-	}()
+	serveEach(t, h, address, visitTime, func(c net.Conn) {
+		w.keep(c, true)
+		defer w.keep(c, false)
+		w.came <- struct{}{}
+		from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+		v := &visit{began: time.Now(), from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}
+		v.err = serve(v, counted{c, &v.raw})
+		v.ended = time.Now()
+		c.Close()
+		w.visits <- v
+	})
 }
 
 func (w *witness) keep(c net.Conn, open bool) {
