@@ -13,6 +13,8 @@ type ending struct {
 	// lost: it is a decoy. Else the server gets it, and ignores it.
 	lost bool
 	make func(p *Peer, off int) Segment
+	// keeps: our entry stays for as long, and reads on.
+	keeps time.Duration
 }
 
 func endings() []ending {
@@ -23,35 +25,36 @@ func endings() []ending {
 			return s
 		}
 	}
+	const hour, days = time.Hour, 5 * 24 * time.Hour
 	return []ending{
-		{"RST that never arrives", true, flagged(packet.RST, 0)},
-		{"RST with ACK that never arrives", true, flagged(packet.RST|packet.ACK, 0)},
-		{"RST further on that never arrives", true, flagged(packet.RST, 100)},
-		{"FIN that never arrives", true, flagged(packet.FIN|packet.ACK, 0)},
-		{"RST beyond the window", false, flagged(packet.RST, 1<<30)},
-		{"RST before the window", false, flagged(packet.RST, -1000)},
-		{"FIN beyond the window", false, flagged(packet.FIN|packet.ACK, 1<<30)},
-		{"FIN without ACK", false, flagged(packet.FIN, 5)},
+		{"RST that never arrives", true, flagged(packet.RST, 0), 0},
+		{"RST with ACK that never arrives", true, flagged(packet.RST|packet.ACK, 0), 0},
+		{"RST further on that never arrives", true, flagged(packet.RST, 100), days},
+		{"FIN that never arrives", true, flagged(packet.FIN|packet.ACK, 0), hour},
+		{"RST beyond the window", false, flagged(packet.RST, 1<<30), days},
+		{"RST before the window", false, flagged(packet.RST, -1000), days},
+		{"FIN beyond the window", false, flagged(packet.FIN|packet.ACK, 1<<30), days},
+		{"FIN without ACK", false, flagged(packet.FIN, 5), days},
 		{"RST with a bad checksum", false, func(p *Peer, off int) Segment {
 			s := flagged(packet.RST, 0)(p, off)
 			s.BadChecksum = true
 			return s
-		}},
+		}, days},
 		{"RST with an MD5 option, that never arrives", true, func(p *Peer, off int) Segment {
 			s := flagged(packet.RST, 0)(p, off)
 			s.Options = append([]byte{19, 18}, make([]byte, 18)...)
 			return s
-		}},
+		}, 0},
 		{"RST with text, that never arrives", true, func(p *Peer, off int) Segment {
 			s := flagged(packet.RST|packet.ACK, 0)(p, off)
 			s.Payload = text
 			return s
-		}},
+		}, 0},
 		{"SYN of a new connection that never arrives", true, func(p *Peer, off int) Segment {
 			s := p.syn()
 			s.Seq += 5000000
 			return s
-		}},
+		}, days},
 	}
 }
 
@@ -97,8 +100,10 @@ func teardowns() (list []Trick) {
 					p.settle()
 					end(p, 0)
 					for _, d := range []time.Duration{121 * time.Second, time.Hour, 5 * 24 * time.Hour} {
-						p.pass(d)
-						p.behind(text)
+						if d >= e.keeps {
+							p.pass(d)
+							p.behind(text)
+						}
 					}
 				}},
 		)
