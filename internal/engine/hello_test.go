@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+	"time"
 
 	"tlsgate/conntrack"
 	"tlsgate/tlsrules"
@@ -210,6 +211,45 @@ func TestAlertsOfBothSides(t *testing.T) {
 	for i, a := range f[0].Alerts {
 		if a != want[i] {
 			t.Errorf("alert %d: got %+v, want %+v", i, a, want[i])
+		}
+	}
+}
+
+// TestAcceptedWaits: who is accepted for certain has been decided, however long the
+// server takes to answer the hello. Where the answer is still to be judged, it has until
+// limits.decide.
+func TestAcceptedWaits(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		policy *tlsrules.Policy
+		waits  bool
+	}{
+		{"by its port", policy(acceptAll, rule("all", tlsrules.Accept, "port", "443")), true},
+		{"by its name", policy(acceptAll, rule("name", tlsrules.Accept, "sni", "api.bank.example")), true},
+		{"its suite is awaited", partner(), false},
+		{"by default alone", policy(acceptAll), false},
+	} {
+		for _, name := range []string{"tls12 ecdhe", "tls13", "tls13 retry"} {
+			t.Run(tt.name+", "+name, func(t *testing.T) {
+				cfg := config()
+				cfg.Limits.Decide = 5 * time.Second
+				l := newLab(t, cfg, tt.policy)
+				turns := recording(t, name)
+				k := l.link6()
+				k.play(turns[:1], strategies["mss"])
+				for range 30 {
+					l.now += second
+					l.e.Tick(l.now)
+				}
+				if passes := len(l.sink.drop) == 0; passes != tt.waits {
+					t.Fatalf("passes %v: %+v", passes, l.sink.drop)
+				}
+				if tt.waits {
+					if k.talk(turns[1:], strategies["mss"]); k.closed() || l.e.clocks() != 0 {
+						t.Errorf("refused: %+v; %d clocks run", l.sink.drop, l.e.clocks())
+					}
+				}
+			})
 		}
 	}
 }

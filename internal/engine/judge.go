@@ -32,6 +32,9 @@ func (e *Engine) judge(c *conntrack.Conn[flow]) {
 	default:
 		f.ins.decision = d
 		e.accepted(f)
+		if f.ins.certain() { // it is decided, however long the answer takes
+			e.stopClock(c)
+		}
 		e.advance(c)
 	}
 }
