@@ -156,9 +156,6 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if e.front.whole != nil {
-		e.front.goesOn(p, &r)
-	}
 	if e.stories.new(seg.Flags, r.Verdict) {
 		e.noted(r.Verdict, r.Mark)
 	}
@@ -193,9 +190,6 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.drop(DropRefused)
 	}
 	t := e.find(seg)
-	if t.Why == conntrack.OutOfWindow && e.trims(p, seg, t) {
-		t = e.find(seg)
-	}
 	c := t.Conn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
@@ -214,6 +208,11 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	case conntrack.Asleep:
 		return e.answer(p, 0)
 	case conntrack.Invalid:
+		if t.Why == conntrack.OutOfWindow && e.trims(p, seg, t) {
+			r := e.track(p, seg)
+			e.front.goesOn(p, &r)
+			return r
+		}
 		if c != nil {
 			e.renew(c, t.Dir, nil)
 		}

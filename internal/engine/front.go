@@ -38,5 +38,5 @@ func (f *front) goesOn(p *nfq.Packet, r *Result) {
 	if r.Verdict != nfq.Drop && r.Payload == nil {
 		r.Payload = f.trimmed
 	}
-	p.Payload, f.whole = f.whole, nil
+	p.Payload = f.whole
 }
