@@ -187,6 +187,8 @@ func (s *soak) outcome(x *transfer) (outcome, fault string) {
 		switch {
 		case len(refusals) > 0:
 			return x.class.name + ": ended, " + refusals[0].reason, ""
+		case x.err != nil && s.restarted(x, true) && s.mayBeRefused(x):
+			return x.class.name + ": ended, and the daemon that would have told was killed", ""
 		case x.err != nil:
 			return "", "permitted, and failed"
 		}
@@ -206,6 +208,12 @@ func (s *soak) outcome(x *transfer) (outcome, fault string) {
 		return x.class.name + ": refused, and the daemon that would have told was killed", ""
 	}
 	return "", "refused, and nobody says why"
+}
+
+// mayBeRefused reports whether something may have been in the way of what is permitted,
+// and a daemon that was killed at once have told nobody.
+func (s *soak) mayBeRefused(x *transfer) bool {
+	return len(x.class.reasons) > 0 || x.class.name == "ok" && slices.ContainsFunc(s.account.forbade, func(w window) bool { return w.around(x.ended, time.Second) })
 }
 
 // compare judges what the daemon takes of its host when nothing is asked of it.
