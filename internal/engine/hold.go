@@ -194,7 +194,7 @@ func (e *Engine) mayPass(c *conntrack.Conn[flow], d conntrack.Direction, seg *pa
 	h, s := e.hold(c), &f.streams[d]
 	switch {
 	case h.has[d]:
-		h.at[d] = seqnum.Max(h.at[d], c.Acked(d))
+		h.from(d, c.Acked(d))
 		return h.at[d]
 	case f.phase != reading, !f.ins.tls.Fault.OK(), c.Midstream && f.ins.facts.Client == nil:
 		if len(seg.Payload) == 0 {
@@ -206,6 +206,16 @@ func (e *Engine) mayPass(c *conntrack.Conn[flow], d conntrack.Direction, seg *pa
 		return seg.Seq.Add(seg.SegLen())
 	}
 	return s.Next()
+}
+
+// from has direction d wait from next on at the earliest: what lies before is with its
+// receiver, and not sent when the gate opens.
+func (h *hold) from(d conntrack.Direction, next seqnum.Value) {
+	if h.at[d].Less(next) {
+		n := min(int(h.at[d].Size(next)), len(h.first[d]))
+		h.first[d] = h.first[d][:copy(h.first[d], h.first[d][n:])]
+		h.at[d] = next
+	}
 }
 
 // wait answers a segment that would pass, of a connection with a hold: with as
