@@ -10,6 +10,8 @@ const (
 	// RFC 7323, Section 2.3, for an honest connection must not be harmed.
 	unknownScale = 14
 	maxScale     = 14
+
+	maxPacket = 1 << 16
 )
 
 // begin takes a SYN's numbers for Original.
@@ -137,6 +139,20 @@ func (c *Conn[V]) ambiguous(d Direction, p *packet.Parsed) bool {
 	s, peer := &c.sides[d], &c.sides[d.Other()]
 	return c.rivals && !c.Midstream && (c.state.half() || !s.seen) && peer.seen &&
 		between(p.Ack, peer.iss.Add(2), peer.end)
+}
+
+// overshoots reports whether a SYN-ACK in direction d has a client's stream begin behind
+// data on its SYN (RFC 7413): that of a candidate, of whose data nothing is remembered
+// but that it was less than a packet, or, by an answer to a SYN that nobody saw, that of
+// the entry, which would be forgotten with it.
+func (c *Conn[V]) overshoots(d Direction, p *packet.Parsed) bool {
+	n, s, peer := &c.second, &c.sides[d], &c.sides[d.Other()]
+	another := n.kind == aSYN && d == n.dir.Other()
+	if c.answersSYN(d, p.Ack) || another && p.Ack == n.iss.Add(1) {
+		return false
+	}
+	return another && between(p.Ack, n.iss.Add(2), n.iss.Add(maxPacket)) ||
+		!s.known && !c.Midstream && peer.seen && peer.end != peer.iss.Add(1)
 }
 
 // proves reports whether a SYN-ACK in direction d answers a SYN other than the

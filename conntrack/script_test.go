@@ -324,6 +324,24 @@ var openingScripts = []script{
 		> PA 101 1 len=500 : bad_state SYN_RECV
 		< SA 0 101 ws=7 : reopened SYN_RECV
 		> PA 101 1 len=500 : known ESTABLISHED`},
+	// The same with data on the SYN: what follows it is no stream of its own.
+	{"syn_ack_for_a_syn_never_sent_then_for_data_on_the_syn", `
+		> S 100 0 len=60 : opened
+		< SA 0 70001 ws=7 : bad_ack SYN_SENT
+		< SA 0 161 ws=7 : known SYN_RECV
+		> PA 161 1 len=500 : known ESTABLISHED`},
+	{"syn_ack_for_a_syn_never_sent_behind_a_reset_and_data_on_the_syn", `
+		> S 100 0 len=60 : opened
+		< RA 0 161 : known CLOSE
+		> S 100 0 : known CLOSE
+		< SA 0 70001 ws=7 : bad_ack CLOSE
+		< SA 0 101 ws=7 : known SYN_RECV
+		> PA 161 1 len=500 : known ESTABLISHED`},
+	{"syn_ack_for_data_on_a_syn_that_was_dropped", closed + `
+		> S 1000000 0 len=60 : syn_data
+		> S 1000000 0 : known
+		< SA 0 1000061 ws=7 : bad_ack TIME_WAIT
+		< SA 0 1000001 ws=7 : reopened SYN_RECV`},
 	{"forged_syn_ack_does_not_stop_the_handshake", `
 		> S 0 0 ws=7 : opened
 		< SA 77 7001 : reopened SYN_RECV

@@ -50,7 +50,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 			return t.create(k, sender, p, now)
 		}
 		r.Why = t.syn(c, r.Dir, p)
-	case p.Flags.Has(packet.SYN) && c.ambiguous(r.Dir, p):
+	case p.Flags.Has(packet.SYN) && (c.ambiguous(r.Dir, p) || c.overshoots(r.Dir, p)):
 		r.Why = BadAck
 	case p.Flags.Has(packet.SYN):
 		if c.proves(r.Dir, p) {
