@@ -44,6 +44,7 @@ type Peer struct {
 	strict  bool // any answer is won
 	retries bool // a HelloRetryRequest answers a hello that is permitted
 	kernel  bool // the handshake is a kernel's
+	fast    int  // bytes that its SYN brought
 	crossed bool // a SYN of the server's came in answer to ours
 }
 
@@ -189,7 +190,7 @@ func (p *Peer) pass(d time.Duration) {
 // again begins another connection on the ports.
 func (p *Peer) again(iss uint32) {
 	p.settle()
-	p.ISS, p.irs, p.heard, p.reset, p.una, p.crossed = iss, 0, false, false, 0, false
+	p.ISS, p.irs, p.heard, p.reset, p.una, p.fast, p.crossed = iss, 0, false, false, 0, 0, false
 	p.got, p.stream, p.early = nil, nil, map[int]byte{}
 }
 
@@ -223,15 +224,15 @@ func (p *Peer) take(ip []byte) {
 	}
 	switch {
 	case t.Flags.Has(packet.RST):
-		if p.heard && uint32(t.Seq)-p.next() < 1<<16 || !p.heard && t.Flags.Has(packet.ACK) && uint32(t.Ack) == p.at(0) {
+		if p.heard && uint32(t.Seq)-p.next() < 1<<16 || !p.heard && t.Flags.Has(packet.ACK) && p.acknowledges(uint32(t.Ack)) {
 			p.reset = true
 		}
 		return
 	case t.Flags.Has(packet.SYN):
 		p.takeSYN(&t)
 		return
-	case p.crossed && !p.heard && t.Flags.Has(packet.ACK) && uint32(t.Ack) == p.at(0):
-		p.heard, p.una = true, p.at(0)
+	case p.crossed && !p.heard && t.Flags.Has(packet.ACK) && p.acknowledges(uint32(t.Ack)):
+		p.heard, p.una = true, uint32(t.Ack)
 	}
 	if t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-p.una) > 0 {
 		p.una = uint32(t.Ack)

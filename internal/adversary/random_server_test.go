@@ -44,6 +44,7 @@ type oddServer struct {
 // set gives a server its ways: each is the same whenever it is asked for.
 func (c *oddServer) set(s *receiver) {
 	n, k := c.r.Uint64(), c.r.Uint64()
+	s.FastOpen = c.r.IntN(2) == 0
 	if c.r.IntN(4) > 0 {
 		s.greet = func(s *receiver) { c.greet(s, rand.New(rand.NewPCG(n, uint64(s.greeted)/2))) }
 	}
@@ -54,10 +55,11 @@ func (c *oddServer) set(s *receiver) {
 
 // play has the client say its hello, and the server something in the middle of it.
 func (c *oddServer) play(p *Peer) {
-	if !p.dial() { // a kernel sends nothing then
+	sent := []int{0, 0, 1, 1 + c.r.IntN(len(p.Hello)-1)}[c.r.IntN(4)]
+	c.said = append(c.said, fmt.Sprintf("%d bytes on the SYN", sent))
+	if !p.dialFast(sent) { // a kernel sends nothing then
 		return
 	}
-	sent := 0
 	for sent < len(p.Hello) {
 		n := min(1+c.r.IntN(len(p.Hello)), len(p.Hello)-sent)
 		p.data(sent, p.Hello[sent:sent+n])
@@ -92,6 +94,9 @@ func (c *oddServer) greet(s *receiver, r *rand.Rand) {
 		g := s.made(s.iss, flags, nil)
 		if flags == packet.SYN {
 			g.Ack = 0
+		}
+		if flags != packet.SYN && r.IntN(6) == 0 { // as if nothing had come on the SYN
+			g.Ack = s.irs + 1
 		}
 		if r.IntN(4) == 0 {
 			g.Payload = [][]byte{text, serverHello(aes128), serverHello(chacha20), {1}}[r.IntN(4)]

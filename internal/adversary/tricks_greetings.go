@@ -44,6 +44,7 @@ const (
 	whyAnswers = "a SYN-ACK that answers no SYN is no client's, and begins nothing"
 	whyLoad    = "a SYN-ACK with data is dropped: where a server's bytes begin is certain once its client says so, and it comes again without (RFC 7413, Section 4.2.2)"
 	whyAssumed = "where a SYN was not seen that a SYN-ACK answers, the client's first segment has to say the same of where it begins"
+	whyHalf    = "what came on a SYN is not forgotten for an answer to a SYN that nobody sent, and what follows it is no stream of its own"
 	whyCrossed = "two SYNs that cross are a handshake too (RFC 9293, Section 3.5)"
 	whyRefused = "an RST ends nothing for us: what comes behind it is read"
 )
@@ -135,6 +136,17 @@ func greetings() (list []Trick) {
 			greet: func(r *receiver) { crossing(r, nil) }},
 		{name: "a SYN-ACK that acknowledges a hundred bytes less and never arrives, and a SYN in its place", why: whyAssumed,
 			greet: func(r *receiver) { synAck(r, short(func(s *Segment) { s.Ack -= 100 })); crossing(r, nil) }},
+		{name: "a SYN-ACK for a SYN never sent that never arrives, and one for half the hello on the SYN", why: whyHalf,
+			greet: func(r *receiver) {
+				synAck(r, short(func(s *Segment) { s.Ack += 1 << 20 }))
+				synAck(r, nil)
+			},
+			client: func(p *Peer) {
+				p.server(func(r *receiver) { r.FastOpen = true })
+				if p.dialFast(90) {
+					p.data(90, p.Hello[90:])
+				}
+			}},
 		{name: "a SYN-ACK with a number a hundred less, and the right one, that never arrive, and a SYN in their place", why: "of two numbers the one that the client acknowledges counts: what the server has sent since is no measure",
 			greet: func(r *receiver) {
 				synAck(r, short(func(s *Segment) { s.Seq -= 100 }))
