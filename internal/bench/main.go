@@ -38,7 +38,7 @@ type settings struct {
 }
 
 func full() settings {
-	return settings{budget: 6 * time.Minute, rounds: 5, bulk: 256 << 20, pairs: 25, pairBytes: 256 << 20, visits: 400 * time.Millisecond, played: 12000, bursts: 8, requests: 700 * time.Millisecond}
+	return settings{budget: 330 * time.Second, rounds: 5, bulk: 256 << 20, pairs: 25, pairBytes: 256 << 20, visits: 400 * time.Millisecond, played: 12000, bursts: 8, requests: 700 * time.Millisecond}
 }
 
 func short() settings {
