@@ -150,6 +150,9 @@ func (p *Player) Play(connections, together int, send func(packets int) error) (
 	return packets, err
 }
 
+// Skip leaves the addresses and ports of the next connections unused.
+func (p *Player) Skip(connections int) { p.number += uint32(connections) }
+
 func lastOf(may *unix.CPUSet) *unix.CPUSet {
 	last := &unix.CPUSet{}
 	for cpu := range len(may) * 64 {
