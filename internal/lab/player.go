@@ -20,7 +20,7 @@ type Recorded struct {
 // Played connections are told apart by their addresses, ports and sequence numbers.
 // As many as playedPairs are; then they begin again, further on in sequence space.
 const (
-	playedPairs   = 1 << 16
+	playedPairs   = 1 << 18
 	playedLap     = 0x1000 // added to the high half of sequence numbers
 	playedClients = 1 << 12
 	playedServers = 1 << 8
