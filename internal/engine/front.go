@@ -14,10 +14,11 @@ type front struct {
 }
 
 // trims takes what lies in front of the stream off a segment that reaches into it, and
-// reports whether it has.
+// reports whether it has. What stands for several segments its sender repeats as one:
+// cut at the front the kernel could make it up of pieces that it has no more.
 func (e *Engine) trims(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) bool {
 	c := t.Conn
-	if c == nil || c.Midstream || e.cfg.Recorded || c.Value.phase != reading || !c.HasISS(t.Dir) || seg.Flags.Has(packet.URG) {
+	if c == nil || p.GSO || c.Midstream || e.cfg.Recorded || c.Value.phase != reading || !c.HasISS(t.Dir) || seg.Flags.Has(packet.URG) {
 		return false
 	}
 	n := seg.Seq.Size(c.ISS(t.Dir).Add(1))

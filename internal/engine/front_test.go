@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"testing"
+
+	"tlsgate/nfq"
 )
 
 // TestFront: a segment that begins in front of its stream goes on trimmed, as its
@@ -32,6 +34,15 @@ func TestFront(t *testing.T) {
 		k.open()
 		if k.data(original, -n, junk[:n]) {
 			t.Errorf("%d bytes that are all in front passed", n)
+		}
+		several := true
+		l.alter = func(p *nfq.Packet) { p.GSO = several }
+		if k.data(original, -n, append(bytes.Clone(junk[:n]), good...)) {
+			t.Errorf("%d in front of several segments: passed", n)
+		}
+		several = false
+		if !k.data(original, -n, append(bytes.Clone(junk[:n]), good...)) || !bytes.Equal(k.ends[1].got, good) {
+			t.Errorf("%d in front, repeated as one: %x", n, k.ends[1].got)
 		}
 	}
 }
