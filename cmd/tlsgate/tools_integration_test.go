@@ -191,14 +191,14 @@ type toolResult struct {
 	trouble  string
 }
 
-// chosen are the strategies to be run: those that TLSGATE_STRATEGIES names, with a comma
-// between them, or all.
+// chosen are the strategies to be run: those that TLSGATE_STRATEGIES names, with a
+// semicolon between them, or all.
 func (x *tool) chosen() []strategy {
 	names := os.Getenv("TLSGATE_STRATEGIES")
 	if names == "" {
 		return x.strategies()
 	}
-	return slices.DeleteFunc(x.strategies(), func(y strategy) bool { return !slices.Contains(strings.Split(names, ","), y.String()) })
+	return slices.DeleteFunc(x.strategies(), func(y strategy) bool { return !slices.Contains(strings.Split(names, ";"), y.String()) })
 }
 
 // runTool runs strategies of a tool.
