@@ -40,6 +40,7 @@ const (
 	restReply // the key's upper end is Original's sender
 	restFloor // by direction: floor is iss, or else follows acked
 	_
+	restSYN // latest is Original's iss, or else no number yet
 )
 
 // sideFlags are a side's, above its scale.
@@ -78,7 +79,7 @@ func (t *Table[V]) Rest(c *Conn[V]) bool {
 	}
 	h.ref, h.state, h.last, t.heads.tail(c.place).start = handle, c.state, c.Last, c.Start
 	h.flags = rests | flagOf(c.Midstream, restMidstream) | flagOf(c.loose, restLoose) |
-		flagOf(c.rivals, restRivals) | flagOf(c.original == 1, restReply)
+		flagOf(c.rivals, restRivals) | flagOf(c.original == 1, restReply) | flagOf(c.latest != 0, restSYN)
 	c.count()
 	t.n++
 	t.release(c)
@@ -105,7 +106,7 @@ func flagOf(is bool, f restFlags) restFlags {
 // room in its head.
 func (t *Table[V]) restful(c *Conn[V]) bool {
 	return !c.recorded && !c.kept && !c.Guessed && !c.assumed && !c.state.half() && c.head.rank != rankHalfOpen &&
-		c.second == (candidate{}) && c.deadline == c.Last+int64(t.limit[c.state]) &&
+		c.second == (candidate{}) && (c.latest == 0 || c.latest == c.sides[Original].iss) && c.deadline == c.Last+int64(t.limit[c.state]) &&
 		max(c.Packets[0], c.Packets[1]) < 1<<32 && max(c.Bytes[0], c.Bytes[1]) < 1<<48
 }
 
@@ -203,6 +204,9 @@ func (t *Table[V]) fill(c *Conn[V]) {
 	for d := range c.sides {
 		h.side(Direction(d), &c.sides[d])
 		c.Packets[d], c.Bytes[d] = uint64(h.packets[d]), uint64(h.more[d])<<32|uint64(h.bytes[d])
+	}
+	if h.flags&restSYN != 0 {
+		c.latest = h.sides[Original].iss
 	}
 	c.deadline = t.due(c.place)
 }

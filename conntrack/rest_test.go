@@ -3,11 +3,13 @@ package conntrack
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"unsafe"
 
 	"tlsgate/conntrack/packet"
+	"tlsgate/conntrack/seqnum"
 )
 
 func TestHeadSize(t *testing.T) {
@@ -71,7 +73,7 @@ func (c *Conn[V]) facts() string {
 		}
 	}
 	return fmt.Sprint(c.ID, c.Value, c.Start, c.Last, c.Packets, c.Bytes, c.head.key, c.Midstream, c.Guessed, c.original, c.state,
-		c.loose, c.lossy, c.recorded, c.rivals, c.kept, c.assumed, sides, c.second, c.deadline, c.head.rank, c.head.slot)
+		c.loose, c.lossy, c.recorded, c.rivals, c.kept, c.assumed, sides, c.second, c.latest, c.deadline, c.head.rank, c.head.slot)
 }
 
 // twins are two tables that are told the same. In one entries rest whenever they can.
@@ -228,6 +230,38 @@ func TestRest(t *testing.T) {
 	}
 	if rested < 3000 || slept < 300 {
 		t.Errorf("only %d rested, and %d packets woke nobody", rested, slept)
+	}
+}
+
+// TestRestCrossing: which SYN the caller has sent last is known of who has rested, too.
+// Who answers a SYN with another number is called by it, and not crossed.
+func TestRestCrossing(t *testing.T) {
+	const isn, other = 77_000, 5_000_000
+	opened := []packet.Parsed{
+		seg(client, server, packet.SYN, isn, 0, 0), seg(server, client, packet.SYN|packet.ACK, 900, isn+1, 0), seg(client, server, packet.ACK, isn+1, 901, 0),
+	}
+	another := append(slices.Clone(opened), // whose answer nobody sees, nor the SYN that is answered
+		seg(client, server, packet.SYN, other, 0, 0), seg(server, client, packet.SYN|packet.ACK, 900, 2*other+1, 0), seg(client, server, packet.ACK, 2*other+1, 901, 0))
+	for name, tt := range map[string]struct {
+		before []packet.Parsed
+		number seqnum.Value
+		caller netip.AddrPort
+	}{
+		"a number of none":     {opened, 0, server},
+		"its own again":        {opened, isn, server},
+		"of another SYN":       {another, other, client},
+		"of none, and another": {another, 0, server},
+		"unseen":               {opened[2:], 9, server},
+	} {
+		x, now := newTwins(Config{}), epoch
+		for _, p := range append(slices.Clone(tt.before), seg(server, client, packet.SYN, 1<<30, 0, 0), seg(client, server, packet.SYN|packet.ACK, tt.number, 1<<30+1, 0)) {
+			if _, err := x.track(&p, now, true, false); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if c := x.tabs[1].Between(client, server); c == nil || c.Addr(Original) != tt.caller {
+			t.Errorf("%s: the caller is %v, want %v", name, c.Addr(Original), tt.caller)
+		}
 	}
 }
 
