@@ -75,6 +75,50 @@ func TestCrossing(t *testing.T) {
 			< S 2000000 0 ws=7 : known
 			> SA 1000000 2000001 ws=7 : reopened SYN_RECV
 			< A 2000001 1000001 : known ESTABLISHED`},
+		{name: "windows are those of the SYN that is crossed", script: `
+			> S 0 0 win=1000 : opened
+			< RA 0 1 : known CLOSE
+			< S 0 0 : known
+			> SA 0 1 win=100 : known SYN_RECV
+			< A 1 1 : known ESTABLISHED
+			> A 1 2 : bad_ack
+			< PA 1002 1 len=9 : out_of_window
+			< PA 1001 1 len=9 : known
+			> RA 1 1 : known CLOSE`},
+		{name: "and ends where it begins", script: `
+			> S 0 0 : opened
+			< RA 0 1 : known CLOSE
+			< S 0 0 : known
+			> SA 0 1 : known SYN_RECV
+			< R 1 0 : known CLOSE`},
+		{name: "unseen, with another answer", reversed: true, script: `
+			< SA 0 1 : midstream
+			< S 9000 0 : known
+			> SA 0 9001 : reopened SYN_RECV`},
+		{name: "an answer to neither", reversed: true, script: `
+			> S 0 0 : opened
+			< RA 0 1 : known CLOSE
+			< S 0 0 : known CLOSE
+			> SA 0 900001 : reopened SYN_RECV
+			< A 900001 1 : known ESTABLISHED`},
+		{name: "an answer to itself", script: `
+			> S 0 0 : opened
+			< RA 0 1 : known CLOSE
+			> S 5000 0 : known CLOSE
+			> SA 5000 5001 : bad_ack CLOSE
+			< SA 0 5001 : reopened SYN_RECV`},
+		{name: "an answer to an answer", script: `
+			> S 0 0 : opened
+			< SA 9000 1 : known SYN_RECV
+			< SA 7000 1 : known SYN_RECV
+			> SA 0 7001 : bad_ack SYN_RECV
+			> A 1 7001 : known ESTABLISHED`},
+		{name: "who is called answers itself", script: `
+			> S 0 0 : opened
+			< RA 0 1 : known CLOSE
+			< S 9000 0 : known CLOSE
+			< SA 0 9001 : bad_ack CLOSE
+			> SA 0 9001 : known SYN_RECV`},
 		{name: "refused one way and opened the other", reversed: true, script: `
 			> S 0 0 : opened
 			< RA 0 1 : known CLOSE

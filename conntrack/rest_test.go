@@ -291,11 +291,19 @@ func TestSettle(t *testing.T) {
 	if settle(); tab.AtRest() != 0 {
 		t.Fatalf("%d rest at once", tab.AtRest())
 	}
+	stays := seg(host(8), server, packet.ACK, 1, 1, 0)
+	tab.Track(&stays, now).Conn.Value = -1
+	wide := tab.Between(host(9), server)
+	wide.sides[Reply].maxWin = 1<<17 + 1
+	for _, c := range []*Conn[int]{tab.Between(host(n), server), tab.Between(host(8), server), wide} {
+		if tab.Rest(c) {
+			t.Errorf("%d rests", c.Value)
+		}
+	}
+	wide.sides[Reply].maxWin = 1 << 10
 	now += idle + 1
 	busy := seg(host(7), server, packet.ACK, 1, 1, 0)
 	tab.Track(&busy, now)
-	stays := seg(host(8), server, packet.ACK, 1, 1, 0)
-	tab.Track(&stays, now-idle/2).Conn.Value = -1
 	if settle(); tab.AtRest() != n-2 || tab.conns.used != 3 {
 		t.Errorf("%d of %d rest, %d Conns are in use", tab.AtRest(), n, tab.conns.used)
 	}
