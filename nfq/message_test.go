@@ -106,8 +106,11 @@ func TestErrno(t *testing.T) {
 	}
 	var c counters
 	c.refused(unix.ENOENT, 1)
-	c.refused(1<<31, 1) // the kernel has no such
-	if c.verdictErrors[unix.ENOENT].Load() != 1 || c.verdictErrors[0].Load() != 1 {
+	for _, errno := range []unix.Errno{1 << 31, ^unix.Errno(0), unix.EHWPOISON + 1} { // the kernel has no such
+		c.refused(errno, 1)
+	}
+	c.refused(unix.EHWPOISON, 1)
+	if c.verdictErrors[unix.ENOENT].Load() != 1 || c.verdictErrors[unix.EHWPOISON].Load() != 1 || c.verdictErrors[0].Load() != 3 {
 		t.Error("not counted")
 	}
 }

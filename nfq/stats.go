@@ -81,7 +81,7 @@ func (c *counters) sequence(id uint32) {
 
 // refused counts verdicts the kernel answered with an error.
 func (c *counters) refused(errno unix.Errno, packets int) {
-	if int(errno) >= len(c.verdictErrors) {
+	if errno >= unix.Errno(len(c.verdictErrors)) {
 		errno = 0
 	}
 	c.verdictErrors[errno].Add(uint64(packets))
