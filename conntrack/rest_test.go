@@ -265,6 +265,74 @@ func TestRestCrossing(t *testing.T) {
 	}
 }
 
+// TestRestFits: what has room in a head is there again, up to the largest numbers; what
+// has not keeps a connection awake.
+func TestRestFits(t *testing.T) {
+	type conn = Conn[int]
+	both := func(change func(*side)) func(*conn) {
+		return func(c *conn) { change(&c.sides[Original]); change(&c.sides[Reply]) }
+	}
+	for name, tt := range map[string]struct {
+		change func(*conn)
+		rests  bool
+	}{
+		"as it is":            {func(*conn) {}, true},
+		"most packets":        {func(c *conn) { c.Packets = [2]uint64{1<<32 - 1, 1<<32 - 2} }, true},
+		"packets of Original": {func(c *conn) { c.Packets[0] = 1 << 32 }, false},
+		"packets of Reply":    {func(c *conn) { c.Packets[1] = 1 << 32 }, false},
+		"most bytes":          {func(c *conn) { c.Bytes = [2]uint64{1<<48 - 1, 1<<47 + 3} }, true},
+		"bytes of Original":   {func(c *conn) { c.Bytes[0] = 1 << 48 }, false},
+		"bytes of Reply":      {func(c *conn) { c.Bytes[1] = 1 << 48 }, false},
+		"a window":            {both(func(s *side) { s.maxWin, s.scale, s.scaled = 1<<16-1, 14, true }), true},
+		"a wide window":       {both(func(s *side) { s.maxWin, s.scale, s.scaled = (1<<16-1)<<14, 14, true }), true},
+		"just wide":           {both(func(s *side) { s.maxWin, s.scale = 1<<16, 1 }), true},
+		"an odd window":       {both(func(s *side) { s.maxWin, s.scale = 1<<16+1, 1 }), false},
+		"too wide":            {both(func(s *side) { s.maxWin, s.scale = 1<<17, 1 }), false},
+		"no scale":            {both(func(s *side) { s.maxWin = 1 << 16 }), false},
+		"no such scale":       {both(func(s *side) { s.scale = maxScale + 1 }), false},
+		"not known":           {func(c *conn) { c.sides[Reply].known = false }, false},
+		"not seen":            {func(c *conn) { c.sides[Original].seen = false }, false},
+		"no windows":          {both(func(s *side) { s.windowed = false }), true},
+		"a FIN":               {both(func(s *side) { s.finSeen, s.fin = true, s.end.Sub(1) }), true},
+		"data behind a FIN":   {both(func(s *side) { s.finSeen, s.fin = true, s.end.Sub(2) }), false},
+		"a FIN that was not":  {both(func(s *side) { s.fin = 7 }), false},
+		"a floor":             {both(func(s *side) { s.floor = s.acked.Sub(maxWindow) }), true},
+		"another floor":       {both(func(s *side) { s.floor = s.acked }), false},
+		"loose":               {func(c *conn) { c.loose = true }, true},
+		"loose, with a floor": {func(c *conn) { c.loose = true; c.sides[0].floor = 7; c.sides[1].maxWin = 1<<17 + 1 }, true},
+		"recorded":            {func(c *conn) { c.recorded = true }, false},
+		"kept":                {func(c *conn) { c.kept = true }, false},
+		"guessed":             {func(c *conn) { c.Guessed = true }, false},
+		"assumed":             {func(c *conn) { c.assumed = true }, false},
+		"half open":           {func(c *conn) { c.state = SynSent2 }, false},
+		"heard from one end":  {func(c *conn) { c.head.rank = rankHalfOpen }, false},
+		"another SYN":         {func(c *conn) { c.second.kind = aSYN }, false},
+		"of a former SYN":     {func(c *conn) { c.latest++ }, false},
+		"of no SYN":           {func(c *conn) { c.latest = 0 }, true},
+		"due sooner":          {func(c *conn) { c.deadline-- }, false},
+		"unseen":              {func(c *conn) { c.Midstream, c.rivals = true, true }, true},
+		"the other way round": {func(c *conn) { c.original ^= 1 }, true},
+	} {
+		var w drawer
+		tab := New[int](Config{}, nil)
+		tab.Rests(w.resting())
+		for _, p := range handshakeOf(3) {
+			tab.Track(&p, epoch)
+		}
+		c := tab.Between(host(3), server)
+		tt.change(c)
+		want, at := c.facts(), c.place
+		if got := tab.Rest(c); got != tt.rests {
+			t.Errorf("%s: rests: %v", name, got)
+		}
+		for _, c := range []*conn{tab.look(at), tab.At(at), tab.At(at)} {
+			if got := c.facts(); got != want {
+				t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
+			}
+		}
+	}
+}
+
 // TestSettle: who is silent rests, who is not does not, nor what has no room, and
 // memory serves again.
 func TestSettle(t *testing.T) {
@@ -293,14 +361,9 @@ func TestSettle(t *testing.T) {
 	}
 	stays := seg(host(8), server, packet.ACK, 1, 1, 0)
 	tab.Track(&stays, now).Conn.Value = -1
-	wide := tab.Between(host(9), server)
-	wide.sides[Reply].maxWin = 1<<17 + 1
-	for _, c := range []*Conn[int]{tab.Between(host(n), server), tab.Between(host(8), server), wide} {
-		if tab.Rest(c) {
-			t.Errorf("%d rests", c.Value)
-		}
+	if tab.Rest(tab.Between(host(8), server)) {
+		t.Error("what cannot be packed rests")
 	}
-	wide.sides[Reply].maxWin = 1 << 10
 	now += idle + 1
 	busy := seg(host(7), server, packet.ACK, 1, 1, 0)
 	tab.Track(&busy, now)
