@@ -385,6 +385,27 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestRestEvict: who makes room is sought among those that rest, and wakes nobody else.
+func TestRestEvict(t *testing.T) {
+	const n = 20
+	var w drawer
+	tab := New[int](Config{Connections: n}, nil)
+	tab.Rests(w.resting())
+	for i := range n {
+		for _, p := range handshakeOf(i) {
+			tab.Track(&p, epoch)
+		}
+		tab.Rest(tab.Between(host(i), server))
+	}
+	p := seg(host(n), server, packet.SYN, 0, 0, 0)
+	if r := tab.Track(&p, epoch+idle); r.Outcome != Full || tab.AtRest() != n {
+		t.Errorf("none is silent: %d, %d rest", r.Outcome, tab.AtRest())
+	}
+	if r := tab.Track(&p, epoch+idle+1); r.Outcome != Opened || tab.AtRest() != n-1 || w.out != n-1 {
+		t.Errorf("all are silent: %d, %d rest", r.Outcome, tab.AtRest())
+	}
+}
+
 // TestRestWalk is TestWalk with connections that rest and wake in between.
 func TestRestWalk(t *testing.T) {
 	var w drawer
