@@ -23,17 +23,17 @@ const (
 
 // doom is a refused connection whose ends may not know of it yet.
 type doom struct {
-	conn          *conntrack.Conn[flow]
-	due           int64
-	tries         uint8
-	gone          [2]bool // by direction: its sender has said so
-	before, after *doom
+	conn  *conntrack.Conn[flow]
+	due   int64
+	tries uint8
+	gone  [2]bool // by direction: its sender has said so
+	neighbours[doom]
 }
 
 // doomed lists them, the one that is due first in front. The zero doomed is empty.
 type doomed struct {
-	first, last *doom
-	of          map[*conntrack.Conn[flow]]*doom
+	threaded[doom]
+	of map[*conntrack.Conn[flow]]*doom
 }
 
 // doom begins to ask the ends of a connection that was reset just now. One that was
@@ -62,7 +62,7 @@ func (e *Engine) doom(c *conntrack.Conn[flow]) {
 // spared forgets a connection that leaves the table.
 func (e *Engine) spared(c *conntrack.Conn[flow]) {
 	if x := e.doomed.of[c]; x != nil {
-		e.doomed.remove(x)
+		e.doomed.remove(x, inDoomed)
 		delete(e.doomed.of, c)
 	}
 }
@@ -118,32 +118,14 @@ func (e *Engine) resetsAgain() {
 			}
 			e.probe(c, d)
 		}
-		e.doomed.remove(x)
+		e.doomed.remove(x, inDoomed)
 		e.doomed.add(x, e.now)
 	}
 }
 
 func (l *doomed) add(x *doom, now int64) {
 	x.due = now + resetEvery
-	x.before, x.after = l.last, nil
-	if l.last != nil {
-		l.last.after = x
-	} else {
-		l.first = x
-	}
-	l.last = x
+	l.push(x, inDoomed)
 }
 
-func (l *doomed) remove(x *doom) {
-	if x.before != nil {
-		x.before.after = x.after
-	} else {
-		l.first = x.after
-	}
-	if x.after != nil {
-		x.after.before = x.before
-	} else {
-		l.last = x.before
-	}
-	x.before, x.after = nil, nil
-}
+func inDoomed(x *doom) *neighbours[doom] { return &x.neighbours }

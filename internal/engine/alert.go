@@ -23,9 +23,9 @@ type alert struct {
 	stamps stamps
 	record [tlswire.AlertRecordLen]byte
 
-	due           int64 // when it is sent again
-	sent          uint8 // how often it was
-	before, after *alert
+	due  int64 // when it is sent again
+	sent uint8 // how often it was
+	neighbours[alert]
 }
 
 const (
@@ -215,36 +215,21 @@ func (e *Engine) alertsAgain() {
 // unread lists alerts that are not acknowledged, the one that is due first in
 // front. The zero unread is empty.
 type unread struct {
-	first, last *alert
+	threaded[alert]
 }
+
+func inUnread(a *alert) *neighbours[alert] { return &a.neighbours }
 
 func (u *unread) add(a *alert, now int64) {
 	a.due = now + alertEvery
-	a.before, a.after = u.last, nil
-	if u.last != nil {
-		u.last.after = a
-	} else {
-		u.first = a
-	}
-	u.last = a
+	u.push(a, inUnread)
 }
 
 func (u *unread) has(a *alert) bool { return a.before != nil || u.first == a }
 
 // remove takes an alert out, if it is there; nil is not.
 func (u *unread) remove(a *alert) {
-	if a == nil || !u.has(a) {
-		return
+	if a != nil && u.has(a) {
+		u.threaded.remove(a, inUnread)
 	}
-	if a.before != nil {
-		a.before.after = a.after
-	} else {
-		u.first = a.after
-	}
-	if a.after != nil {
-		a.after.before = a.before
-	} else {
-		u.last = a.before
-	}
-	a.before, a.after = nil, nil
 }

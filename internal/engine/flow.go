@@ -26,8 +26,8 @@ type flow struct {
 	ins     *inspection
 	lasting
 
-	firstByte     int64                 // since when its time to decide is running; 0: it is not
-	before, after *conntrack.Conn[flow] // neighbours in the list of those where it is
+	firstByte                        int64 // since when its time to decide is running; 0: it is not
+	neighbours[conntrack.Conn[flow]]       // in waiting
 
 	via    *via.Conn // listens to what is not TLS; nil until there is something
 	search *search   // for the texts of the policy; nil until something is said

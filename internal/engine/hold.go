@@ -36,7 +36,7 @@ type hold struct {
 	letBy    LetBy   // why nothing waits any more
 	refused  bool    // the connection is
 	observed bool    // it is only told what would wait
-	in       *behind // the list that it is in, by before and after
+	in       *behind // the list that it is in
 	due      int64   // when what it has waited for is sent again
 	tries    uint8
 
@@ -49,7 +49,7 @@ type hold struct {
 	behind    [2]uint32 // bytes that waited when it was over
 	first     [2][]byte // what waits from at on, as much as one small segment has
 
-	before, after *hold // in the list of those that wait for the gate
+	neighbours[hold] // in the list
 }
 
 // gateway says whether a connection waits for a gate. The zero gateway: it has

@@ -15,8 +15,10 @@ type atGates map[*gate]*behind
 // behind lists the connections that wait for a gate, the one that began first in
 // front.
 type behind struct {
-	first, last *hold
+	threaded[hold]
 }
+
+func inBehind(h *hold) *neighbours[hold] { return &h.neighbours }
 
 const (
 	// atOnce bounds how many connections are let go, or refused, before packets
@@ -28,32 +30,15 @@ const (
 // push puts a connection at the end.
 func (q *behind) push(h *hold) {
 	h.in = q
-	h.before = q.last
-	if q.last != nil {
-		q.last.after = h
-	} else {
-		q.first = h
-	}
-	q.last = h
+	q.threaded.push(h, inBehind)
 }
 
 // leave takes a connection out of the list that it is in, if it is in one.
 func (h *hold) leave() {
-	q := h.in
-	if q == nil {
-		return
+	if q := h.in; q != nil {
+		h.in = nil
+		q.remove(h, inBehind)
 	}
-	if h.before != nil {
-		h.before.after = h.after
-	} else {
-		q.first = h.after
-	}
-	if h.after != nil {
-		h.after.before = h.before
-	} else {
-		q.last = h.before
-	}
-	h.in, h.before, h.after = nil, nil, nil
 }
 
 // list has a connection wait for its gate, unlist no more.

@@ -11,8 +11,10 @@ import (
 // began first in front: the time is the same for all, so the list is in order
 // of deadlines. The zero waiting is empty.
 type waiting struct {
-	first, last *conntrack.Conn[flow]
+	threaded[conntrack.Conn[flow]]
 }
+
+func inWaiting(c *conntrack.Conn[flow]) *neighbours[conntrack.Conn[flow]] { return &c.Value.neighbours }
 
 // startClock starts the time to decide with the first byte. What is accepted
 // until a ClientHello comes has all the time there is.
@@ -22,33 +24,15 @@ func (e *Engine) startClock(c *conntrack.Conn[flow]) {
 		return
 	}
 	f.firstByte = max(e.now, 1)
-	f.before = e.waiting.last
-	if f.before != nil {
-		f.before.Value.after = c
-	} else {
-		e.waiting.first = c
-	}
-	e.waiting.last = c
+	e.waiting.push(c, inWaiting)
 }
 
 // stopClock takes a connection out of the list.
 func (e *Engine) stopClock(c *conntrack.Conn[flow]) {
-	f := &c.Value
-	if f.firstByte == 0 {
-		return
+	if f := &c.Value; f.firstByte != 0 {
+		f.firstByte = 0
+		e.waiting.remove(c, inWaiting)
 	}
-	f.firstByte = 0
-	if f.before != nil {
-		f.before.Value.after = f.after
-	} else {
-		e.waiting.first = f.after
-	}
-	if f.after != nil {
-		f.after.Value.before = f.before
-	} else {
-		e.waiting.last = f.before
-	}
-	f.before, f.after = nil, nil
 }
 
 // Tick does what time asks for: connections expire, undecided ones are
