@@ -364,7 +364,11 @@ func TestSettle(t *testing.T) {
 	if tab.Rest(tab.Between(host(8), server)) {
 		t.Error("what cannot be packed rests")
 	}
-	now += idle + 1
+	now += idle
+	if settle(); tab.AtRest() != 0 {
+		t.Fatalf("%d rest too soon", tab.AtRest())
+	}
+	now++
 	busy := seg(host(7), server, packet.ACK, 1, 1, 0)
 	tab.Track(&busy, now)
 	if settle(); tab.AtRest() != n-2 || tab.conns.used != 3 {
@@ -382,6 +386,32 @@ func TestSettle(t *testing.T) {
 	c := tab.Between(host(5), server)
 	if c.Value != 5 || c.Packets != [2]uint64{2, 1} || tab.AtRest() != n-3 {
 		t.Errorf("%+v; %d rest", c, tab.AtRest())
+	}
+}
+
+// TestSettleBehind: whose Conn stands behind memory that was given back rests as others.
+func TestSettleBehind(t *testing.T) {
+	const n, last = 2 * spareConns, 2*spareConns - 1
+	var w drawer
+	tab := New[int](Config{}, nil)
+	tab.Rests(w.resting())
+	for i := range n {
+		for _, p := range handshakeOf(i) {
+			tab.Track(&p, epoch)
+		}
+	}
+	tab.Between(host(last), server).Value = -1
+	settle := func() {
+		for range 3 * settleShare {
+			tab.Settle(epoch + idle + 1)
+		}
+	}
+	if settle(); tab.AtRest() != n-1 || !slices.ContainsFunc(tab.conns.slabs, func(slab []Conn[int]) bool { return slab == nil }) {
+		t.Fatalf("%d of %d rest", tab.AtRest(), n)
+	}
+	tab.Between(host(last), server).Value = 1
+	if settle(); tab.AtRest() != n {
+		t.Errorf("%d of %d rest", tab.AtRest(), n)
 	}
 }
 
