@@ -79,15 +79,16 @@ func TestPackAll(t *testing.T) {
 		got.Limits, got.Buffers, got.lent = nil, nil, 0
 		got.sides[0].buf, got.sides[1].buf = nil, nil
 		got.Reset()
+		want := c
 		p := PutInto(nil)
 		c.Pack(&p)
 		p = TakeFrom(p.Bytes())
 		got.Pack(&p)
-		for _, x := range []*Conn{&c, &got} {
+		for _, x := range []*Conn{&c, &got, &want} {
 			x.ClientHello.words, x.ClientHello.octets, x.ServerHello.octets = nil, nil, nil
 		}
-		if !reflect.DeepEqual(c, got) || len(p.Bytes()) > 0 {
-			t.Fatalf("%d bytes left\ngot  %+v\nwant %+v", len(p.Bytes()), got, c)
+		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(c, want) || len(p.Bytes()) > 0 {
+			t.Fatalf("%d bytes left\ngot  %+v\nwant %+v", len(p.Bytes()), got, want)
 		}
 	}
 }
@@ -143,6 +144,9 @@ func TestPackLists(t *testing.T) {
 		got.Reset()
 		got.Pack(&p)
 	}
+	p = TakeFrom(bytes.Repeat([]byte{0xff}, 500)) // no number at all
+	got.Reset()
+	got.Pack(&p)
 }
 
 // TestPacks: half a message is not packed, half of anything else is.
