@@ -152,12 +152,14 @@ func TestPackLists(t *testing.T) {
 // TestPacks: half a message is not packed, half of anything else is.
 func TestPacks(t *testing.T) {
 	hello := records(VersionTLS10, chromeHello(), 300)
-	var c Conn
-	for i, v := range hello {
-		c.Consume(Client, []byte{v})
-		inside := i > recordHeaderLen+messageHeaderLen-1 && i < len(hello)-1
-		if c.Packs() == inside {
-			t.Fatalf("after %d bytes of %d: packs is %v", i+1, len(hello), c.Packs())
+	for _, from := range []Side{Client, Server} {
+		var c Conn
+		for i, v := range hello {
+			c.Consume(from, []byte{v})
+			inside := i > recordHeaderLen+messageHeaderLen-1 && i < len(hello)-1
+			if c.Packs() == inside {
+				t.Fatalf("after %d bytes of %d of the %v: packs is %v", i+1, len(hello), from, c.Packs())
+			}
 		}
 	}
 }
