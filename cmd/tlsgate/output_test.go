@@ -49,7 +49,7 @@ func TestQueueNumbersEnd(t *testing.T) {
 	}
 	c.Queue.Workers = 2
 	var file *config.Error
-	if _, err := openWorkers(c, newRemembered(c, nil), &links{}, nil); !errors.As(err, &file) || file.Hint == "" {
+	if _, err := openWorkers(t.Context(), c, newRemembered(c, nil), &links{}, nil); !errors.As(err, &file) || file.Hint == "" {
 		t.Errorf("got %v", err)
 	}
 }

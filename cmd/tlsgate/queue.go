@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -12,12 +13,19 @@ import (
 // iptables has what the daemon had open, the queue too, until it calls execve.
 const queuePatience = 3 * time.Second
 
-// openQueue is nfq.Open, with patience.
-func openQueue(cfg nfq.Config) (*nfq.Queue, error) {
-	for end := time.Now().Add(queuePatience); ; time.Sleep(50 * time.Millisecond) {
+// openQueue is nfq.Open, with patience, which ends with ctx.
+func openQueue(ctx context.Context, cfg nfq.Config) (*nfq.Queue, error) {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(queuePatience); ; {
 		q, err := nfq.Open(cfg)
 		if !errors.Is(err, nfq.ErrTaken) || time.Now().After(end) {
 			return q, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }

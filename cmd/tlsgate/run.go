@@ -110,7 +110,10 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 	wall := engine.NewWall(clock)
 	kept := newRemembered(c, wall)
 	devices := &links{}
-	workers, err := openWorkers(c, kept, devices, log)
+	workers, err := openWorkers(ctx, c, kept, devices, log)
+	if errors.Is(err, context.Canceled) {
+		return nil // told to end before it had begun
+	}
 	if err != nil {
 		return err
 	}
@@ -213,7 +216,7 @@ func describe(c *config.Config, workers int) string {
 }
 
 // openWorkers opens every queue of the policy, or none.
-func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine.Sink) (_ []*worker, err error) {
+func openWorkers(ctx context.Context, c *config.Config, kept *remembered, devices *links, sink engine.Sink) (_ []*worker, err error) {
 	var workers []*worker
 	defer func() {
 		if err != nil {
@@ -234,7 +237,7 @@ func openWorkers(c *config.Config, kept *remembered, devices *links, sink engine
 		return nil, err
 	}
 	for i := range n {
-		q, err := openQueue(nfq.Config{
+		q, err := openQueue(ctx, nfq.Config{
 			Number:     c.Queue.Number + uint16(i),
 			Backend:    c.Queue.Backend,
 			FailOpen:   c.Queue.FailOpen,
