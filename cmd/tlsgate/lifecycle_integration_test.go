@@ -150,45 +150,51 @@ func TestIntegrationMidstreamHello(t *testing.T) {
 }
 
 // TestIntegrationRestart: what was decided is in the kernel. An accepted
-// connection goes on without a daemon and after a new one has started; a
-// refused one stays refused.
+// connection goes on after a new daemon has started, and without one where it is left
+// to the kernel; a refused one stays refused.
 func TestIntegrationRestart(t *testing.T) {
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		t.Run(how.String(), func(t *testing.T) {
-			l := labtest.New(t, lab.Options{})
-			if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{Key: lab.KeyRSA}); err != nil {
-				t.Fatal(err)
-			}
-			policy := partnerPolicy + "\n[default]\nmidstream = \"reset\"\n"
-			f := startFirewall(t, l, policy)
-			accepted := tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS12)
-			accepted.SetDeadline(time.Now().Add(20 * time.Second))
-			echo(t, accepted, "echo\nbefore", "before")
-			echo(t, accepted, "more", "more") // the connection mark is saved by now
+		for _, offload := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/offload=%v", how, offload), func(t *testing.T) { testRestart(t, how, offload) })
+		}
+	}
+}
 
-			f.cmd.Process.Signal(how)
-			<-f.ended
-			if how == syscall.SIGTERM {
-				if out := iptablesSave(t, l); strings.Contains(out, "TLSGATE") {
-					t.Errorf("rules left after SIGTERM:\n%s", out)
-				}
-			} else {
-				if out := iptablesSave(t, l); !strings.Contains(out, "TLSGATE") {
-					t.Errorf("rules gone after SIGKILL, who removed them?\n%s", out)
-				}
-				echo(t, accepted, "alone", "alone") // rules without a daemon
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				if _, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443"); err == nil {
-					t.Error("a new connection passed without a daemon, though fail_open is false")
-				}
-			}
-			startFirewall(t, l, policy)
-			echo(t, accepted, "after", "after")
-			if out := iptablesSave(t, l); strings.Count(out, "-A FORWARD -p tcp -j TLSGATE") != 1 {
-				t.Errorf("jumps after a new start:\n%s", out)
-			}
-		})
+func testRestart(t *testing.T, how syscall.Signal, offload bool) {
+	l := labtest.New(t, lab.Options{})
+	if _, err := l.Server.ServeTLS(":443", lab.ServerOptions{Key: lab.KeyRSA}); err != nil {
+		t.Fatal(err)
+	}
+	policy := fmt.Sprintf("%s\n[default]\nmidstream = \"reset\"\n[intercept]\noffload = %v\n", partnerPolicy, offload)
+	f := startFirewall(t, l, policy)
+	accepted := tlsClient(t, l, "198.18.2.2:443", tls.VersionTLS12)
+	accepted.SetDeadline(time.Now().Add(20 * time.Second))
+	echo(t, accepted, "echo\nbefore", "before")
+	echo(t, accepted, "more", "more") // the connection mark is saved by now
+
+	f.cmd.Process.Signal(how)
+	<-f.ended
+	if how == syscall.SIGTERM {
+		if out := iptablesSave(t, l); strings.Contains(out, "TLSGATE") {
+			t.Errorf("rules left after SIGTERM:\n%s", out)
+		}
+	} else {
+		if out := iptablesSave(t, l); !strings.Contains(out, "TLSGATE") {
+			t.Errorf("rules gone after SIGKILL, who removed them?\n%s", out)
+		}
+		if offload {
+			echo(t, accepted, "alone", "alone") // rules without a daemon
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := l.Client.DialContext(ctx, "tcp", "198.18.2.2:443"); err == nil {
+			t.Error("a new connection passed without a daemon, though fail_open is false")
+		}
+	}
+	startFirewall(t, l, policy)
+	echo(t, accepted, "after", "after")
+	if out := iptablesSave(t, l); strings.Count(out, "-A FORWARD -p tcp -j TLSGATE") != 1 {
+		t.Errorf("jumps after a new start:\n%s", out)
 	}
 }
 

@@ -206,7 +206,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	case conntrack.Full:
 		return e.full(p, seg)
 	case conntrack.Asleep:
-		return e.answer(p, 0)
+		return e.answer(p, e.accepts())
 	case conntrack.Invalid:
 		if t.Why == conntrack.OutOfWindow && e.trims(p, seg, t) {
 			r := e.track(p, seg)
@@ -301,7 +301,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	m := e.cfg.Marks
 	switch has := p.Mark & m.Mask(); {
 	case seg.Flags.Has(packet.SYN):
-	case m.Kind(has) == nfq.Accepted && has == m.Accepted(e.cfg.Generation):
+	case m.Kind(has) == nfq.Accepted && has == e.accepts():
 		e.earlier(c, decided, tlsrules.Accept)
 		return
 	case m.Kind(has) == nfq.Accepted && e.again.former(m.Generation(has)):

@@ -172,9 +172,9 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 		}
 	}
 	want := uint32(0)
-	if f.phase == decided && e.cfg.Offload && !(f.pinned && e.tied(c)) {
-		want = e.cfg.Marks.Accepted(e.cfg.Generation)
-		if !f.offloaded {
+	if f.phase == decided && !(f.pinned && e.tied(c)) {
+		want = e.accepts()
+		if e.cfg.Offload && !f.offloaded {
 			f.offloaded = true
 			e.counts.Offloaded++
 			c.Loosen()
@@ -185,6 +185,10 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	}
 	return e.answer(p, want)
 }
+
+// accepts is the mark of what is accepted for good. The rules go by it if such
+// connections are left to the kernel, and the next run of this program always.
+func (e *Engine) accepts() uint32 { return e.cfg.Marks.Accepted(e.cfg.Generation) }
 
 // pass lets one packet pass and leaves the connection's mark as it is.
 func (e *Engine) pass(p *nfq.Packet) Result {

@@ -276,7 +276,7 @@ func (k *link) raw(s segment) bool {
 		k.lost = k.lossy.IntN(8) == 0
 	}
 	p := nfq.Packet{Payload: k.buf, Hook: nfq.Forward, InDev: inside(k.buf), OutDev: 3 - inside(k.buf), Mark: foreign | k.mark}
-	if l.marks.Mask() != 0 && !k.unkernelled && s.flags&(packet.SYN|packet.FIN|packet.RST) == 0 &&
+	if l.marks.Mask() != 0 && l.e.cfg.Offload && !k.unkernelled && s.flags&(packet.SYN|packet.FIN|packet.RST) == 0 &&
 		k.mark == l.marks.Accepted(l.e.cfg.Generation) {
 		k.offloaded++
 		k.deliver(s)

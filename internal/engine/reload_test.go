@@ -263,13 +263,16 @@ func TestReloadGenerations(t *testing.T) {
 	if k.mark != l.marks.Accepted(6) || k.queued-before > 2 || k.closed() {
 		t.Errorf("mark %#x, %d packets queued", k.mark, k.queued-before)
 	}
-	// Offload switched off: they are shown to us, and marked no longer.
+	// Offload switched off: all are shown to us, and marked for the next run.
 	cfg.Offload = false
 	cfg.Generation = 7
 	l.e.adopt(cfg, policy(acceptAll))
-	k.talk([]turn{{original, []byte("more")}}, strategies["mss"])
-	if k.mark != 0 {
-		t.Errorf("mark %#x", k.mark)
+	before = k.offloaded
+	for range 3 {
+		k.talk([]turn{{original, []byte("more")}}, strategies["mss"])
+	}
+	if k.mark != l.marks.Accepted(7) || k.offloaded != before || k.closed() {
+		t.Errorf("mark %#x, %d packets left to the kernel", k.mark, k.offloaded-before)
 	}
 }
 
