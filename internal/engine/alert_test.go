@@ -480,6 +480,80 @@ func TestAlertVia(t *testing.T) {
 	}
 }
 
+// condemned refuses by the first packet, with an alert.
+func condemned() *tlsrules.Policy {
+	return policy(acceptAll, rule("nobody", denied, "port", "443"))
+}
+
+// TestAlertDialogue: who is refused by his first packet is told so where TLS begins
+// later too, but a server that helps says in what comes before it only so much, and for
+// so long.
+func TestAlertDialogue(t *testing.T) {
+	turns := recording(t, "tls12 ecdhe")
+	unnamed := []string{"rdp", "nntp", "smtp after a mail", "garbage, then smtp"} // used in clear, or no dialogue that is known
+	for _, x := range preludes {
+		all := joined(slices.Concat(x.said, turns))
+		l := newLab(t, config(), condemned())
+		k := l.link4()
+		k.play(all, strategies["mss"])
+		if alert := k.told(x.name, original, streams(all)[reply]); (alert == nil) != slices.Contains(unnamed, x.name) || !k.ends[1].closed {
+			t.Errorf("%s: told %x, server closed %v", x.name, alert, k.ends[1].closed)
+		}
+	}
+	helps := map[string]string{"smtp": "220 mail\r\n", "ftp": "220-mail\r\n", "pop3": "+OK mail\r\n", "imap": "* OK mail\r\n", "mysql": "\x4a\x00\x00\x00\x0a8.0\x00"}
+	for name, first := range helps {
+		l := newLab(t, config(), condemned())
+		k := l.link4()
+		k.open()
+		k.data(reply, 0, []byte(first))
+		for range 100 {
+			k.next(reply, bytes.Repeat([]byte("x"), 1000))
+			k.ack(original)
+		}
+		if n := len(k.ends[0].got); n > dialogueLimit || !k.closed() {
+			t.Errorf("%s: the client was given %d bytes, closed %v", name, n, k.closed())
+		}
+		if d := l.sink.drop; len(d) != 1 || d[0].Decision.Reason != tlsrules.ReasonRule || d[0].Decision.Rule != "nobody" {
+			t.Errorf("%s: told %+v", name, d)
+		}
+		l = newLab(t, config(), condemned())
+		k = l.link4()
+		k.open()
+		k.data(reply, 0, []byte(first))
+		for range 20 { // a byte now and then
+			l.now += 2 * second
+			l.e.Tick(l.now)
+			k.next(reply, []byte("x"))
+			k.ack(original)
+		}
+		if d := l.sink.drop; !k.closed() || len(d) != 1 || d[0].Decision.Rule != "nobody" {
+			t.Errorf("%s: after 40 s closed %v, told %+v", name, k.closed(), d)
+		}
+	}
+}
+
+// TestAlertDialogueReload: a policy that refuses a dialogue no more gives it its time
+// back, and one that refuses it has it end.
+func TestAlertDialogueReload(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		policies := []*tlsrules.Policy{policy(acceptAll), condemned()}
+		if before {
+			slices.Reverse(policies)
+		}
+		l := newLab(t, config(), policies[0])
+		k := l.link4()
+		k.open()
+		k.data(reply, 0, []byte("220 mail\r\n"))
+		l.adopt(policies[1])
+		l.around()
+		l.now += 31 * second
+		l.e.Tick(l.now)
+		if k.closed() == before || len(l.sink.drop) == 1 == before {
+			t.Errorf("refused before the reload %v: closed %v, told %+v", before, k.closed(), l.sink.drop)
+		}
+	}
+}
+
 // TestAlertOfDefaults: for what no rule speaks about.
 func TestAlertOfDefaults(t *testing.T) {
 	good, _ := hellos(t)

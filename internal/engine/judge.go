@@ -51,13 +51,19 @@ func (e *Engine) judgeFirst(c *conntrack.Conn[flow]) {
 func (e *Engine) circumstance(c *conntrack.Conn[flow], a tlsrules.Action, reason tlsrules.Reason, detail string) {
 	f := &c.Value
 	if f.ins.condemned { // whatever else comes
-		d := e.policy.Decide(&f.ins.facts, &f.ins.judgement)
-		e.decide(c, d, e.policy.Explain(d, &f.ins.facts))
+		e.refuseCondemned(c)
 		return
 	}
 	d := tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: reason, Stage: f.ins.facts.Stage(), Index: -1}
 	d.Observed = a != tlsrules.Accept && e.cfg.Default.Observe
 	e.decide(c, d, detail)
+}
+
+// refuseCondemned waits for a hello no longer.
+func (e *Engine) refuseCondemned(c *conntrack.Conn[flow]) {
+	ins := c.Value.ins
+	d := e.policy.Decide(&ins.facts, &ins.judgement)
+	e.decide(c, d, e.policy.Explain(d, &ins.facts))
 }
 
 // limit decides a connection that has hit a bound.

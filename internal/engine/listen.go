@@ -99,7 +99,7 @@ func (e *Engine) heard(c *conntrack.Conn[flow], from tlswire.Side, st via.Status
 			e.ambiguous(c, tlsrules.ReasonTCPInvalid, urgentText)
 			return
 		}
-		e.stopClock(c)
+		e.talked(c)
 	case via.TLS:
 		e.begins(c, from)
 	case via.Clear:
@@ -120,6 +120,21 @@ func (e *Engine) heard(c *conntrack.Conn[flow], from tlswire.Side, st via.Status
 			return
 		}
 		e.ambiguous(c, tlsrules.ReasonEarlyTLS, earlyText)
+	}
+}
+
+// dialogueLimit is how much of a dialogue passes, its packets and both directions
+// counted, where the connection is only to be told in an alert that it is refused.
+const dialogueLimit = 16 << 10
+
+// talked has a dialogue take its time, but for one that leads to a refusal at most: a
+// server that helps would say in it what it likes.
+func (e *Engine) talked(c *conntrack.Conn[flow]) {
+	switch {
+	case !c.Value.ins.condemned:
+		e.stopClock(c)
+	case c.Bytes[conntrack.Original]+c.Bytes[conntrack.Reply] > dialogueLimit:
+		e.refuseCondemned(c)
 	}
 }
 

@@ -251,6 +251,8 @@ func (e *Engine) judgeAnew(c *conntrack.Conn[flow]) {
 		ins.decision, f.sum.stood = was, true
 		ins.decision.Index = -1
 		e.advance(c)
+	case f.talking() && !ins.condemned:
+		e.stopClock(c)
 	case e.spoken(c):
 		e.startClock(c)
 	}

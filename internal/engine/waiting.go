@@ -20,7 +20,7 @@ func inWaiting(c *conntrack.Conn[flow]) *neighbours[conntrack.Conn[flow]] { retu
 // until a ClientHello comes has all the time there is.
 func (e *Engine) startClock(c *conntrack.Conn[flow]) {
 	f := &c.Value
-	if f.firstByte != 0 || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() || f.talking() {
+	if f.firstByte != 0 || f.said || f.complete || f.provisional || f.unsure() || f.ins.certain() || f.talking() && !f.ins.condemned {
 		return
 	}
 	f.firstByte = max(e.now, 1)
