@@ -71,6 +71,7 @@ func (e *Engine) spared(c *conntrack.Conn[flow]) {
 func (e *Engine) gone(c *conntrack.Conn[flow], d conntrack.Direction) {
 	if x := e.doomed.of[c]; x != nil {
 		if x.gone[d] = true; e.over(x) {
+			c.Value.barred = true
 			e.spared(c)
 			e.table.Abort(c, e.now)
 		}
@@ -103,7 +104,8 @@ func (e *Engine) resetsAgain() {
 			return
 		}
 		c := x.conn
-		if x.tries == resetTries || e.over(x) {
+		if over := e.over(x); over || x.tries == resetTries {
+			c.Value.barred = c.Value.barred || over
 			e.spared(c)
 			e.table.Abort(c, e.now)
 			continue

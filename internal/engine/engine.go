@@ -363,7 +363,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 
 // earlier fills the value of a connection that an earlier run has decided.
 func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
-	c.Value = flow{lasting: lasting{phase: p, complete: true, told: true, adoption: e.adoption}, rec: c.Value.rec}
+	c.Value = flow{lasting: lasting{phase: p, complete: true, told: true, barred: p == refused, adoption: e.adoption}, rec: c.Value.rec}
 	c.Value.sum.decision = tlsrules.Decision{Decided: true, Final: true, Action: a, Reason: tlsrules.ReasonMidstream}
 }
 

@@ -54,6 +54,7 @@ type lasting struct {
 	trusted     bool // a rule has accepted it by its first packet alone
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
+	barred      bool // refused, and the kernel's mark says so or both ends have heard it
 
 	gate     gateway   // whether it waits for one
 	adoption uint16    // under which it was judged, Engine's

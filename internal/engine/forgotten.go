@@ -36,13 +36,17 @@ const forgottenText = "it was seen before, and not read to its end: what its ser
 
 // losesSight reports whether what comes of a connection could not be read any more
 // once its entry is gone, while the server may wait for it. One that both ends have
-// closed is over, and who is in a dialogue before TLS goes on with it.
+// closed is over, and who is in a dialogue before TLS goes on with it. Of one that was
+// refused between packets nobody may know but us.
 func (f *flow) losesSight(c *conntrack.Conn[flow]) bool {
-	if f.phase != reading && f.phase != settling {
-		return false
-	}
 	switch c.State() {
 	case conntrack.SynSent, conntrack.TimeWait:
+		return false
+	}
+	switch f.phase {
+	case refused:
+		return !f.barred
+	case decided:
 		return false
 	}
 	return !f.talking()

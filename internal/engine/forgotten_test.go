@@ -14,6 +14,14 @@ func TestForgotten(t *testing.T) {
 	_, evil := hellos(t)
 	turns := recording(t, "tls13")
 	reset := func(k *link) { k.decoy(k.segment(original, 0, nil, packet.RST)) }
+	// half is refused when its time is up: no packet of it says so to the kernel.
+	half := func(k *link, a tlsrules.Action) {
+		k.lab.e.cfg.Default.Undecided = a
+		k.open()
+		k.data(original, 0, evil[:40])
+		k.lab.now += 31 * second
+		k.lab.e.Tick(k.lab.now)
+	}
 	for name, tt := range map[string]struct {
 		before  func(k *link)
 		silence time.Duration
@@ -30,7 +38,12 @@ func TestForgotten(t *testing.T) {
 			k.ends[0].got, k.ends[1].got = nil, nil
 			k.mark = 0
 		}, 6 * 24 * time.Hour, false},
-		"another's entry": {func(k *link) { o := k.lab.link4(); o.open(); reset(o) }, 2 * time.Minute, false},
+		"refused in silence":              {func(k *link) { half(k, tlsrules.Drop) }, 5*24*time.Hour + time.Hour, true},
+		"refused in silence, and known":   {func(k *link) { half(k, tlsrules.Drop); k.next(original, evil[40:50]); k.mark = 0 }, 5*24*time.Hour + time.Hour, false},
+		"reset, and nobody has heard it":  {func(k *link) { k.deaf = [2]int{99, 99}; half(k, tlsrules.Reset); k.wait(3 * second) }, 3 * time.Minute, true},
+		"reset, and both have heard it":   {func(k *link) { half(k, tlsrules.Reset); k.wait(3 * second) }, 3 * time.Minute, false},
+		"reset, and one has not heard it": {func(k *link) { k.deaf[1] = 99; half(k, tlsrules.Reset); k.wait(3 * second) }, 3 * time.Minute, true},
+		"another's entry":                 {func(k *link) { o := k.lab.link4(); o.open(); reset(o) }, 2 * time.Minute, false},
 	} {
 		for _, d := range []bool{false, true} {
 			l := newLab(t, config(), blocked("api.evil.example"))

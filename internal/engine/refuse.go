@@ -102,7 +102,9 @@ func (e *Engine) dropRefused(c *conntrack.Conn[flow], p *nfq.Packet, seg *packet
 	if c.Value.sum.decision.Reason == tlsrules.ReasonRefusedEarlier && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN {
 		return Result{Verdict: nfq.Drop}
 	}
-	if m := e.cfg.Marks; m.Mask() == 0 || m.Kind(p.Mark) == nfq.Refused {
+	m := e.cfg.Marks
+	c.Value.barred = c.Value.barred || m.Mask() != 0
+	if m.Mask() == 0 || m.Kind(p.Mark) == nfq.Refused {
 		return Result{Verdict: nfq.Drop}
 	}
 	return Result{Verdict: nfq.Repeat, Mark: e.cfg.Marks.Set(p.Mark, e.cfg.Marks.Refused())}
