@@ -29,6 +29,7 @@ const (
 	ReasonLimitPins
 	ReasonTwoNames  // servers may read another server name
 	ReasonForgotten // its entry is gone, and it was not read to its end
+	ReasonMPTCP     // Multipath TCP
 
 	reasonRequire // and the key
 )
@@ -59,6 +60,7 @@ var reasonNames = func() (names [int(reasonRequire) + keyCount]string) {
 		ReasonLimitPins:          "limit.pins",
 		ReasonTwoNames:           "tls.name",
 		ReasonForgotten:          "forgotten",
+		ReasonMPTCP:              "mptcp",
 	})
 	for k := range Key(keyCount) {
 		names[int(reasonRequire)+int(k)] = "require." + k.String()
@@ -76,6 +78,10 @@ func (r Reason) Key() Key {
 	}
 	return Key(r - reasonRequire)
 }
+
+// Passing reports whether a refusal is of a SYN alone, and holds for no other one on its
+// ports.
+func (r Reason) Passing() bool { return r == ReasonRefusedEarlier || r == ReasonMPTCP }
 
 // String returns the reason as EVENTS.md spells it.
 func (r Reason) String() string {

@@ -123,11 +123,23 @@ func (e *Engine) refusedEarlier(c *conntrack.Conn[flow]) bool {
 	if r.rule != "" {
 		by = fmt.Sprintf("rule %q", r.rule)
 	}
-	e.counts.RefusedEarlier++
-	e.decide(c, tlsrules.Decision{
+	if !e.cfg.Default.Observe {
+		e.counts.RefusedEarlier++
+	}
+	return e.bar(c, tlsrules.Decision{
 		Decided: true, Final: true, Action: tlsrules.Refuse, Reason: tlsrules.ReasonRefusedEarlier, Rule: r.rule, Index: -1,
 	}, fmt.Sprintf("connection %d of this client to this server was refused %s ago by %s, for %s; so is any other for %s more",
 		r.flow, seconds(e.now-r.time), by, r.reason, seconds(r.until-e.now)))
+}
+
+// bar refuses a new connection whatever rules say, and reports whether it is refused:
+// not where everything is only observed.
+func (e *Engine) bar(c *conntrack.Conn[flow], d tlsrules.Decision, detail string) bool {
+	if d.Observed = e.cfg.Default.Observe; d.Observed {
+		e.observe(c, d, detail)
+	} else {
+		e.decide(c, d, detail)
+	}
 	return c.Value.phase == refused
 }
 

@@ -84,6 +84,31 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
+// TestRefuseObserved: a policy that only observes refuses nobody for an earlier refusal
+// either, and tells whom it would.
+func TestRefuseObserved(t *testing.T) {
+	good, evil := hellos(t)
+	l := newLab(t, config(), refusing(0))
+	k := l.link4()
+	k.open()
+	k.data(original, 0, evil)
+	cfg := l.e.cfg
+	cfg.Default.Observe = true
+	l.e.adopt(cfg, policy(tlsrules.Defaults{Action: tlsrules.Accept, NotTLS: tlsrules.Accept, Observe: true}))
+	k = l.link4()
+	if !k.open() || !k.data(original, 0, good) || l.e.counts.RefusedEarlier != 0 {
+		t.Errorf("refused: %+v", l.sink.drop)
+	}
+	if d := l.sink.drop; len(d) != 2 || !d[1].Decision.Observed || d[1].Decision.Reason != tlsrules.ReasonRefusedEarlier {
+		t.Errorf("told %+v", d)
+	}
+	cfg.Default.Observe = false
+	l.e.adopt(cfg, policy(acceptAll))
+	if k = l.link4(); k.syn() {
+		t.Error("a SYN passes when the policy enforces again")
+	}
+}
+
 // TestRefusePorts: the ports of a refused SYN, of the first connection and of one
 // that is over can be used again, for a refusal or for a connection; those of one
 // that lives stay its own.

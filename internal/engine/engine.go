@@ -151,7 +151,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	if p.ChecksumUnverified && !p.ChecksumNotReady && seg.Missing == 0 && !seg.ChecksumOK() {
 		return e.drop(DropChecksum)
 	}
-	if seg.MPTCP && seg.Flags.Has(packet.SYN) && e.cfg.MPTCP == MPTCPRefuse && !e.cfg.Default.Observe {
+	if e.multipath(seg) && !e.cfg.Default.Observe && (seg.Flags.Has(packet.ACK) || e.inUse(seg)) {
 		e.resetUntracked(seg, p.InDev)
 		return e.drop(DropMPTCP)
 	}
@@ -184,7 +184,7 @@ func decode(p *nfq.Packet, seg *packet.Parsed) packet.Status {
 
 // track finds the connection and answers what can be answered without reading.
 func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
-	if len(e.refusing.pairs) > 0 && e.refusing.has(seg, e.now) && e.inUse(seg) {
+	if len(e.refusing.pairs) > 0 && e.refusing.has(seg, e.now) && !e.cfg.Default.Observe && e.inUse(seg) {
 		e.counts.RefusedEarlier++
 		e.resetUntracked(seg, p.InDev)
 		return e.drop(DropRefused)
@@ -219,7 +219,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		return e.invalid(p, seg, t)
 	case conntrack.Opened, conntrack.Reopened:
 		e.attach(c, t.Dir, p)
-		if !e.refusedEarlier(c) {
+		if !e.refusedEarlier(c) && !e.barsMultipath(c, seg) {
 			e.judgeFirst(c)
 		}
 	case conntrack.Midstream:

@@ -128,6 +128,46 @@ func TestMPTCP(t *testing.T) {
 	}
 }
 
+// TestMPTCPRefused: who asks for it is told, and so is the log; without it he gets
+// through on the same ports.
+func TestMPTCPRefused(t *testing.T) {
+	good, _ := hellos(t)
+	for _, observe := range []bool{false, true} {
+		for _, again := range []bool{false, true} { // with another number
+			cfg := config()
+			cfg.MPTCP, cfg.Default.Observe = MPTCPRefuse, observe
+			l := newLab(t, cfg, policy(acceptAll))
+			k := l.link4()
+			ask := k.segment(original, -1, nil, packet.SYN)
+			ask.ack, ask.options = 0, []byte{2, 4, 5, 180, 30, 4, 1, 1}
+			for range 2 {
+				k.ends[0].closed = false
+				if passes := k.raw(ask); passes != observe || k.ends[0].closed == observe || k.mark != 0 {
+					t.Errorf("observe %v: passes %v, client closed %v, mark %#x", observe, passes, k.ends[0].closed, k.mark)
+				}
+			}
+			d := l.sink.drop
+			if len(d) != 1 || d[0].Decision.Reason != tlsrules.ReasonMPTCP || d[0].Decision.Observed != observe || d[0].Decision.Action != tlsrules.Reset || d[0].Packet != 1 {
+				t.Errorf("observe %v: told %+v", observe, d)
+			}
+			if got := l.e.counts.Dropped[DropMPTCP]; (got == 2) == observe {
+				t.Errorf("observe %v: %d dropped", observe, got)
+			}
+			if again {
+				k.again(77_000, 88_000)
+			}
+			k.ends[0].closed = false
+			if !k.open() || !k.data(original, 0, good) || len(l.sink.drop) != 1 {
+				t.Errorf("observe %v, again %v: without it the client is refused: %+v", observe, again, l.sink.drop)
+			}
+			// On the ports of a connection that lives it passes neither.
+			if ask.seq = 500_000; k.raw(ask) != observe {
+				t.Errorf("observe %v: it passes on the ports of another one: %v", observe, !observe)
+			}
+		}
+	}
+}
+
 func TestPacketsNobodyReads(t *testing.T) {
 	good, _ := hellos(t)
 	l := newLab(t, config(), named("api.bank.example"))

@@ -62,11 +62,11 @@ func (e *Engine) refusedAgain(c *conntrack.Conn[flow], d conntrack.Direction, p 
 		}
 		return e.pass(p)
 	}
-	if asksForAnother(c, d, seg) {
-		if c.Value.sum.decision.Reason != tlsrules.ReasonRefusedEarlier {
+	if asksForAnother(c, d, seg) || fallsBack(c, seg) {
+		if !c.Value.sum.decision.Reason.Passing() {
 			return e.pass(p)
 		}
-		e.table.GiveWay(c) // the time of the earlier refusal is over
+		e.table.GiveWay(c)
 		return e.track(p, seg)
 	}
 	switch {
@@ -90,16 +90,39 @@ func asksForAnother(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.
 	}
 	decision := &c.Value.sum.decision
 	return c.State() != conntrack.SynSent || decision.Stage != tlsrules.StageSYN ||
-		decision.Reason == tlsrules.ReasonRefusedEarlier || decision.Reason == tlsrules.ReasonKilled
+		decision.Reason.Passing() || decision.Reason == tlsrules.ReasonKilled
 }
+
+// fallsBack reports whether a SYN that was refused as Multipath TCP's comes again as a
+// plain one.
+func fallsBack(c *conntrack.Conn[flow], seg *packet.Parsed) bool {
+	return c.Value.sum.decision.Reason == tlsrules.ReasonMPTCP && !seg.MPTCP && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN
+}
+
+// multipath reports whether a segment asks for Multipath TCP where the policy refuses it.
+func (e *Engine) multipath(seg *packet.Parsed) bool {
+	return seg.MPTCP && seg.Flags.Has(packet.SYN) && e.cfg.MPTCP == MPTCPRefuse
+}
+
+// barsMultipath refuses a new connection that asks for it.
+func (e *Engine) barsMultipath(c *conntrack.Conn[flow], seg *packet.Parsed) bool {
+	return e.multipath(seg) && e.bar(c, tlsrules.Decision{Decided: true, Final: true, Action: tlsrules.Reset, Reason: tlsrules.ReasonMPTCP, Index: -1}, multipathText)
+}
+
+const multipathText = `its SYN asks for Multipath TCP, and default.mptcp = "refuse": without it the client gets through`
 
 // dropRefused drops a packet of a refused connection; the first one carries
 // the refusal into the kernel's connection mark, where it outlives us. What is
-// refused for an earlier refusal is so for a while only, and leaves no mark on its
-// ports.
+// refused for an earlier refusal is so for a while only, and for Multipath TCP as long as
+// it asks for that: neither leaves a mark on its ports.
 func (e *Engine) dropRefused(c *conntrack.Conn[flow], p *nfq.Packet, seg *packet.Parsed) Result {
-	e.counts.Dropped[DropRefused]++
-	if c.Value.sum.decision.Reason == tlsrules.ReasonRefusedEarlier && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN {
+	why := c.Value.sum.decision.Reason
+	if why == tlsrules.ReasonMPTCP {
+		e.counts.Dropped[DropMPTCP]++
+	} else {
+		e.counts.Dropped[DropRefused]++
+	}
+	if why.Passing() && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN {
 		return Result{Verdict: nfq.Drop}
 	}
 	m := e.cfg.Marks
