@@ -59,6 +59,7 @@ var broken = []struct{ text, want, hint string }{
 	{"[limits]\nbuffered = 1.5", `policy.toml:2: limits.buffered: is 1.5, not a size`, sizeHint},
 	{"[limits]\nbuffered = -1", `policy.toml:2: limits.buffered: is -1, not a size`, sizeHint},
 	{"[limits]\ndecide = 30", `policy.toml:2: limits.decide: 30 has no unit`, `did you mean "30s"?`},
+	{"[limits]\ndecide = \"2562047h\"", `policy.toml:2: limits.decide: "2562047h" is more than a hundred years`, "876000h is the most"},
 	{"[limits]\ndecide = \"half an hour\"", `policy.toml:2: limits.decide: "half an hour" is not a duration`, durationHint},
 	{"[limits]\nhello = \"128KiB\"", `policy.toml:2: limits.hello: is 131072, more than per_connection, which is 98304`, "raise per_connection or lower hello"},
 	{"[limits]\nconnections = 10\nhalf_open = 11", `policy.toml:3: limits.half_open: is 11, more than connections, which is 10`, "raise connections or lower half_open"},

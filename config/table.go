@@ -174,6 +174,9 @@ func (t *table) size(k string, def int) int {
 
 const durationHint = `write for example "30s", "5m" or "1h30m"`
 
+// mostDuration leaves room in 64 bits of nanoseconds for the time it is counted from.
+const mostDuration = 100 * 365 * 24 * time.Hour
+
 // duration takes a duration; zero is the default.
 func (t *table) duration(k string, def time.Duration) time.Duration {
 	switch v := t.take(k).(type) {
@@ -182,6 +185,10 @@ func (t *table) duration(k string, def time.Duration) time.Duration {
 		d, err := time.ParseDuration(v)
 		if err != nil || d < 0 {
 			t.fail(k, durationHint, "%q is not a duration", v)
+			return def
+		}
+		if d > mostDuration {
+			t.fail(k, "876000h is the most", "%q is more than a hundred years", v)
 			return def
 		}
 		return orDefault(d, def)
