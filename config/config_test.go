@@ -331,3 +331,18 @@ action = "drop"
 		t.Error(diff)
 	}
 }
+
+// TestWarnNotTLS: who refuses what no rule decides has to refuse what is not TLS too.
+func TestWarnNotTLS(t *testing.T) {
+	const warning = `default.action = "reset" is for TLS: what no rule decides and is not TLS passes, because default.not_tls is "accept"`
+	for text, want := range map[string][]string{
+		"[default]\naction = \"reset\"\n":                     {warning},
+		"[default]\naction = \"reset\"\nnot_tls = \"drop\"\n": nil,
+		"[default]\nnot_tls = \"reset\"\n":                    nil,
+		"":                                                    nil,
+	} {
+		if diff := cmp.Diff(want, mustParse(t, text).Warnings); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}

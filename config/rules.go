@@ -111,6 +111,9 @@ func (l *loader) warnings(c *Config) (list []string) {
 			list = append(list, fmt.Sprintf("test %q connects to port %d, which intercept.ports does not send to the queue", t.Name, t.Client.To.Port()))
 		}
 	}
+	if d := &c.Default; d.Action.Refuses() && !d.NotTLS.Refuses() {
+		list = append(list, fmt.Sprintf("default.action = %q is for TLS: what no rule decides and is not TLS passes, because default.not_tls is %q", d.Action, d.NotTLS))
+	}
 	if c.Default.Observe {
 		list = append(list, `default.mode is "observe": nothing is refused`)
 	}
