@@ -381,9 +381,10 @@ func openControl(c *config.Config, workers []*worker, kept *remembered, reloads 
 	}
 	d := &control.Daemon{
 		Events: log, Clock: clock, Wall: kept.wall, Started: start,
-		Stats: func() *events.Stats { return statsOf(workers, reloads, log, kept.wall, start) },
-		State: kept.keeper.Trouble, Trouble: watching.trouble,
-		Pins: kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
+		Stats:   func() *events.Stats { return statsOf(workers, reloads, log, kept.wall, start) },
+		State:   kept.keeper.Trouble,
+		Trouble: func() []control.Problem { return append(watching.trouble(), reloads.trouble()...) },
+		Pins:    kept.pins, Rules: func() *tlsrules.Policy { return reloads.config().Policy },
 		Policy: reloads.policy, Reload: reloads.reload,
 		Note: kept.changes.Note,
 	}

@@ -43,6 +43,7 @@ type reloader struct {
 	now     atomic.Pointer[inForce]
 	changed chan struct{} // holds one, if the policy has changed
 	ends    chan struct{} // closed when the daemon ends
+	seen    rulesSeen
 }
 
 // inForce is a policy, and since when it is in force.
