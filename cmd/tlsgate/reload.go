@@ -176,7 +176,8 @@ func (r *reloader) replace(ctx context.Context) (*control.Reloaded, error) {
 		return nil, err
 	}
 	if err := r.adopt(ctx, next); err != nil {
-		return nil, errors.Join(err, r.adopt(ctx, old), r.takeBack(exchanged, old))
+		// The time of who has asked may be over: that must not leave workers with two policies.
+		return nil, errors.Join(err, r.adopt(context.WithoutCancel(ctx), old), r.takeBack(exchanged, old))
 	}
 	r.pins.Keep(func(rule string) bool {
 		i, named := next.Policy.Named(rule)
