@@ -96,23 +96,36 @@ func TestInOrder(t *testing.T) {
 	}
 }
 
-// TestInOrderUnread: a packet whose message made no sense waits for ever, and no verdict
-// of others is one for it.
+// TestInOrderUnread: a packet whose message made no sense waits for ever, as one that is
+// not answered does, and no verdict of others is one for it.
 func TestInOrderUnread(t *testing.T) {
-	q, kernel := newPair(t)
-	q.inOrder = true
-	unix.Write(kernel, []byte("nonsense"))
-	q.recv(make([]Packet, 1), time.Millisecond)
-	w := &waits{ids: []uint32{1, 2, 3}, said: map[uint32]string{}}
-	q.verdict(2, Accept, 5, nil)
-	q.verdict(3, Accept, 5, nil)
-	if q.flush(); w.sent != 0 {
-		t.Fatal(w.sent)
-	}
-	b := make([]byte, 1<<10)
-	n, _ := unix.Read(kernel, b)
-	if w.judge(t, b[:n]); len(w.ids) != 1 || w.ids[0] != 1 || w.sent != 2 {
-		t.Errorf("%v wait, %v", w.ids, w.said)
+	for _, tt := range []struct {
+		name    string
+		before  func(q *batchQueue, kernel int)
+		answers [2]uint32
+		waits   uint32
+	}{
+		{"nonsense", func(q *batchQueue, kernel int) {
+			unix.Write(kernel, []byte("nonsense"))
+			q.recv(make([]Packet, 1), time.Millisecond)
+		}, [2]uint32{2, 3}, 1},
+		{"cut", func(q *batchQueue, _ int) { q.counters.truncated.Add(1) }, [2]uint32{2, 3}, 1},
+		{"left out", func(*batchQueue, int) {}, [2]uint32{1, 3}, 2},
+		{"not in order", func(*batchQueue, int) {}, [2]uint32{3, 1}, 2},
+	} {
+		q, kernel := newPair(t)
+		q.inOrder = true
+		tt.before(q, kernel)
+		w := &waits{ids: []uint32{1, 2, 3}, said: map[uint32]string{}}
+		for _, id := range tt.answers {
+			q.verdict(id, Accept, 5, nil)
+		}
+		q.flush()
+		b := make([]byte, 1<<10)
+		n, _ := unix.Read(kernel, b)
+		if w.judge(t, b[:n]); len(w.ids) != 1 || w.ids[0] != tt.waits || w.sent != 2 {
+			t.Errorf("%s: %v wait, %v", tt.name, w.ids, w.said)
+		}
 	}
 }
 
