@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
 
@@ -32,6 +33,10 @@ func TestFront(t *testing.T) {
 		l := newLab(t, config(), named("api.bank.example"))
 		k := l.link4()
 		k.open()
+		urgent := k.segment(original, -n, append(bytes.Clone(junk[:n]), good...), packet.ACK|packet.URG)
+		if urgent.urgent = 1; k.raw(urgent) {
+			t.Errorf("%d in front of urgent data passed", n)
+		}
 		if k.data(original, -n, junk[:n]) {
 			t.Errorf("%d bytes that are all in front passed", n)
 		}
