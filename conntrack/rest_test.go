@@ -308,7 +308,14 @@ func TestRestFits(t *testing.T) {
 		"heard from one end":  {func(c *conn) { c.head.rank = rankHalfOpen }, false},
 		"another SYN":         {func(c *conn) { c.second.kind = aSYN }, false},
 		"of a former SYN":     {func(c *conn) { c.latest++ }, false},
-		"of no SYN":           {func(c *conn) { c.latest = 0 }, true},
+		"of no SYN": {func(c *conn) {
+			s := &c.sides[Original]
+			c.latest, s.iss, s.floor = 0, 77, s.acked.Sub(maxWindow)
+		}, true},
+		"of its SYN": {func(c *conn) {
+			s := &c.sides[Original]
+			c.latest, s.iss, s.floor = 77, 77, s.acked.Sub(maxWindow)
+		}, true},
 		"due sooner":          {func(c *conn) { c.deadline-- }, false},
 		"unseen":              {func(c *conn) { c.Midstream, c.rivals = true, true }, true},
 		"the other way round": {func(c *conn) { c.original ^= 1 }, true},
