@@ -139,7 +139,7 @@ func checkStripped(t *testing.T, p *packet.Parsed) {
 		t.Errorf("stripped packet: MPTCP %v, checksum %v: %x of %x", q.MPTCP, q.ChecksumOK(), out, p.Raw)
 	}
 	want := *p
-	want.MPTCP, want.Raw = false, q.Raw
+	want.MPTCP, want.MPTCPBegins, want.Raw = false, false, q.Raw
 	if p.MPTCP {
 		want.BadOptions = q.BadOptions
 	}

@@ -19,6 +19,8 @@ const (
 
 	experimentFastOpen = 0xf989
 	maxWindowScale     = 14
+
+	mptcpJoin = 1 // RFC 8684, Section 8.2; MP_CAPABLE is 0
 )
 
 // nextOption takes one option off o, which is not empty: IPv4 and TCP have
@@ -101,6 +103,7 @@ func (p *Parsed) option(kind byte, body []byte) {
 	case optionMPTCP:
 		p.MPTCP = true
 		good = len(body) >= 1
+		p.MPTCPBegins = p.MPTCPBegins || good && body[0]>>4 <= mptcpJoin
 	case optionFastOpen:
 		p.FastOpen = true
 		good = cookieLength(len(body))

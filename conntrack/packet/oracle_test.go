@@ -74,6 +74,7 @@ func oracle(b []byte) (packet.Parsed, bool) {
 			}
 		case 30:
 			p.MPTCP = true
+			p.MPTCPBegins = p.MPTCPBegins || len(o.OptionData) > 0 && o.OptionData[0] < 0x20
 		case 34:
 			p.FastOpen = true
 		case 254:
@@ -176,7 +177,7 @@ func TestOptions(t *testing.T) {
 		{"kind in the last octet", syn, []byte{1, 1, 1, 8}, packet.Parsed{BadOptions: true}},
 		{"wrong length passed over", syn, []byte{2, 3, 5, 3, 3, 7}, packet.Parsed{HasWindowScale: true, WindowScale: 7, BadOptions: true}},
 		{"hidden after end of list", syn, []byte{0, 30, 2, 2, 4, 5, 180}, packet.Parsed{}},
-		{"mptcp", syn, []byte{30, 4, 0, 1}, packet.Parsed{MPTCP: true}},
+		{"mptcp", syn, []byte{30, 4, 0, 1}, packet.Parsed{MPTCP: true, MPTCPBegins: true}},
 		{"mptcp without subtype", syn, []byte{30, 2}, packet.Parsed{MPTCP: true, BadOptions: true}},
 		{"mptcp cut short", syn, []byte{30, 40, 0, 1}, packet.Parsed{MPTCP: true, BadOptions: true}},
 		{"fast open request", syn, []byte{34, 2}, packet.Parsed{FastOpen: true}},

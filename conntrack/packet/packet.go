@@ -114,6 +114,7 @@ type Parsed struct {
 	HasTimestamp bool
 	TSVal, TSEcr uint32
 	MPTCP        bool // RFC 8684
+	MPTCPBegins  bool // MP_CAPABLE or MP_JOIN: this segment would begin it
 	FastOpen     bool // RFC 7413, experimental form included
 	Signed       bool // RFC 2385 or RFC 5925: changed, it will be refused
 	BadOptions   bool // an option cut short or of a wrong length

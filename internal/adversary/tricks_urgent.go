@@ -138,6 +138,16 @@ func subflows() []Trick {
 					p.send(s)
 				}
 			}},
+		{Name: "MP_CAPABLE on the third packet", Group: MPTCP, Honest: true,
+			Why: "a server that keeps nothing of the SYN would take it (RFC 8684, Section 3.1, with SYN cookies): it is taken out there too",
+			Play: func(p *Peer) {
+				p.connect()
+				s := p.segment(0, nil)
+				s.Options = append([]byte{30, 20, 1, 1}, bytes.Repeat([]byte{7}, 16)...)
+				p.send(s)
+				p.settle()
+				p.data(0, p.Hello)
+			}},
 		{Name: "half an MPTCP option", Group: MPTCP, Honest: true, Why: why,
 			Play: func(p *Peer) { p.Options = []byte{2, 4, 5, 180, 1, 1, 30, 9}; p.open(); p.data(0, p.Hello) }},
 	}

@@ -151,7 +151,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	if p.ChecksumUnverified && !p.ChecksumNotReady && seg.Missing == 0 && !seg.ChecksumOK() {
 		return e.drop(DropChecksum)
 	}
-	if e.multipath(seg) && !e.cfg.Default.Observe && (seg.Flags.Has(packet.ACK) || e.inUse(seg)) {
+	if e.multipath(seg) && !e.cfg.Default.Observe && (seg.Flags&(packet.SYN|packet.ACK) != packet.SYN || e.inUse(seg)) {
 		e.resetUntracked(seg, p.InDev)
 		return e.drop(DropMPTCP)
 	}
@@ -160,7 +160,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		e.noted(r.Verdict, r.Mark)
 	}
 	e.stories.conn = nil // what comes before the next packet is not of this one
-	if seg.MPTCP && seg.Flags.Has(packet.SYN) && r.Verdict != nfq.Drop && e.cfg.MPTCP == MPTCPStrip {
+	if beginsMultipath(seg) && r.Verdict != nfq.Drop && e.cfg.MPTCP == MPTCPStrip {
 		e.counts.MPTCPStripped++
 		e.scratch = seg.StripMPTCP(e.scratch[:0])
 		r.Payload = e.scratch

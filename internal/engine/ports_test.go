@@ -232,3 +232,35 @@ func TestNoMarks(t *testing.T) {
 		}
 	}
 }
+
+// TestMPTCPThirdPacket: a server that keeps nothing of the SYN (SYN cookies) takes what
+// the third packet of the handshake says of Multipath TCP, whatever the SYN said.
+func TestMPTCPThirdPacket(t *testing.T) {
+	capable := append([]byte{30, 20, 1, 1}, make([]byte, 16)...)
+	join := append([]byte{30, 24, 0x10, 1}, make([]byte, 20)...)
+	signal := []byte{1, 1, 30, 18, 0x20, 0x0c, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 10}
+	for _, m := range []MPTCP{MPTCPStrip, MPTCPAccept, MPTCPRefuse} {
+		for _, options := range [][]byte{capable, join, signal} {
+			cfg := config()
+			cfg.MPTCP = m
+			l := newLab(t, cfg, named("api.bank.example"))
+			k := l.link4()
+			k.syn()
+			k.synAck()
+			s := k.segment(original, 0, nil, packet.ACK)
+			s.options = options
+			raw := s.append(nil)
+			r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw)}, l.now)
+			begins := options[0] == 30
+			if drop := begins && m == MPTCPRefuse; (r.Verdict == nfq.Drop) != drop {
+				t.Errorf("%d, %x: verdict %v", m, options[:4], r.Verdict)
+			}
+			var p packet.Parsed
+			if strip := begins && m == MPTCPStrip; (r.Payload != nil) != strip {
+				t.Errorf("%d, %x: replaced by %x", m, options[:4], r.Payload)
+			} else if strip && (packet.Decode(r.Payload, &p) != packet.OK || p.MPTCP || !p.ChecksumOK()) {
+				t.Errorf("%d, %x: stripped to %x", m, options[:4], r.Payload)
+			}
+		}
+	}
+}

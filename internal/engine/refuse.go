@@ -99,9 +99,15 @@ func fallsBack(c *conntrack.Conn[flow], seg *packet.Parsed) bool {
 	return c.Value.sum.decision.Reason == tlsrules.ReasonMPTCP && !seg.MPTCP && seg.Flags&(packet.SYN|packet.ACK) == packet.SYN
 }
 
-// multipath reports whether a segment asks for Multipath TCP where the policy refuses it.
+// beginsMultipath reports whether a segment asks for Multipath TCP. A server that keeps
+// nothing of a SYN is asked by the third packet (RFC 8684, Section 3.1).
+func beginsMultipath(seg *packet.Parsed) bool {
+	return seg.MPTCP && (seg.MPTCPBegins || seg.Flags.Has(packet.SYN))
+}
+
+// multipath reports whether a segment asks for it where the policy refuses it.
 func (e *Engine) multipath(seg *packet.Parsed) bool {
-	return seg.MPTCP && seg.Flags.Has(packet.SYN) && e.cfg.MPTCP == MPTCPRefuse
+	return beginsMultipath(seg) && e.cfg.MPTCP == MPTCPRefuse
 }
 
 // barsMultipath refuses a new connection that asks for it.
