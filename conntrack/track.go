@@ -58,6 +58,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		}
 		r.Why = t.synAck(c, r.Dir, p)
 	default:
+		r.Reborn = r.Dir == Original && c.reborn(p, now)
 		r.Why = t.segment(c, r.Dir, p)
 	}
 	if r.Why != NoReason {

@@ -23,6 +23,7 @@ const (
 	Handshake Group = "handshake"
 	Decoys    Group = "decoys"
 	Teardown  Group = "teardown"
+	Cookies   Group = "SYN cookies"
 	Urgent    Group = "urgent data"
 	MPTCP     Group = "MPTCP"
 	Overlaps  Group = "overlap"
@@ -74,7 +75,7 @@ func (t *Trick) Stakes() []Stake {
 // Tricks returns the table, by group.
 func Tricks() []Trick {
 	list := slices.Concat(
-		segments(), handshakes(), decoys(), teardowns(), urgents(), subflows(), overlaps(),
+		segments(), handshakes(), decoys(), teardowns(), cookies(), urgents(), subflows(), overlaps(),
 		records(), hellos(), servers(), middles(), packets(), published(),
 	)
 	for i := range list {

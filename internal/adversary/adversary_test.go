@@ -33,7 +33,7 @@ func TestTricks(t *testing.T) {
 				if trick.Strict && title != "names required" {
 					continue
 				}
-				for _, stack := range Stacks() {
+				for _, stack := range trick.Stacks() {
 					for midstream := range map[engine.Midstream]bool{engine.MidstreamAccept: true, engine.MidstreamInspect: true} {
 						for _, family := range []string{"198.18.1.2 198.18.2.2", "2001:db8:1::2 2001:db8:2::2"} {
 							if strings.Contains(family, ":") && stack.Name != "Linux" {
@@ -88,7 +88,7 @@ func TestWithoutFirewall(t *testing.T) {
 			continue
 		}
 		won := false
-		for _, stack := range Stacks() {
+		for _, stack := range trick.Stacks() {
 			for _, stake := range []Stake{StakeName, StakeSuite} {
 				m := NewModel(policy, engine.MidstreamAccept, stack, server)
 				m.open = true

@@ -34,6 +34,9 @@ type Stack struct {
 	// Plain ignores the options that Linux discards a segment for: MD5, AO, old
 	// timestamps.
 	Plain bool
+	// Cookies: a SYN is answered, and nothing kept of it (RFC 4987, Section 3.6; as
+	// syncookies.c has it).
+	Cookies bool
 	// Lenient TLS reads over ChangeCipherSpec, empty records and warnings.
 	Lenient bool
 }
@@ -46,6 +49,14 @@ func Stacks() []Stack {
 		{Name: "RFC 793", RFC793: true, Plain: true},
 		{Name: "RFC 793, later copies", RFC793: true, Later: true, Inline: true, Lenient: true},
 	}
+}
+
+// Stacks are those that a trick is played against.
+func (t *Trick) Stacks() []Stack {
+	if t.Group == Cookies {
+		return append(Stacks(), Stack{Name: "Linux with SYN cookies", Cookies: true})
+	}
+	return Stacks()
 }
 
 // receiver is the server of the model: one port of a host.
@@ -111,6 +122,8 @@ func (r *receiver) receive(ip []byte) {
 	from := netip.AddrPortFrom(t.Src, t.SrcPort)
 	switch {
 	case t.Signed && !r.Plain:
+	case (r.state == listening || r.state == closed) && r.cookie(from, &t):
+		r.segmentArrives(&t)
 	case r.state == listening || r.state == closed || from != r.peer:
 		r.listen(from, &t)
 	default:
@@ -125,6 +138,9 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 	}
 	r.peer, r.state, r.irs = from, received, uint32(t.Seq)
 	r.iss = 0x50000000 + uint32(r.began)*0x01000000
+	if r.Cookies {
+		r.state, r.iss = listening, r.irs+cookieAhead
+	}
 	r.began++
 	r.base, r.next, r.una, r.stamps, r.newest = 0, r.irs+1, r.iss, t.HasTimestamp, t.TSVal
 	r.greeted = 0
@@ -133,6 +149,22 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 		r.text(uint32(t.Seq)+1, t)
 	}
 	r.answer()
+}
+
+// cookieAhead is what a SYN cookie is further than the client's number, for the largest
+// segment size.
+const cookieAhead = 0x40000003
+
+// cookie begins the connection whose SYN-ACK a segment acknowledges.
+func (r *receiver) cookie(from netip.AddrPort, t *packet.Parsed) bool {
+	small := cookieAhead - (uint32(t.Ack) - uint32(t.Seq))
+	if !r.Cookies || small > 3 || t.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK {
+		return false
+	}
+	r.peer, r.state, r.irs, r.iss = from, received, uint32(t.Seq)-1, uint32(t.Ack)-1
+	r.base, r.next, r.una, r.stamps = 0, r.irs+1, r.iss, false
+	r.stream, r.reply, r.early, r.urgent = nil, nil, map[uint32]byte{}, map[uint32]bool{}
+	return true
 }
 
 // answer is the SYN-ACK.

@@ -65,6 +65,7 @@ type Engine struct {
 	rested   rested[lasting]
 	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
+	reborn   bool                  // of the packet at hand, see conntrack.Tracked
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories
 	rep      Report
@@ -125,7 +126,7 @@ func (e *Engine) decoded(p *nfq.Packet) int {
 func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
-	e.opening.c, e.stories.conn, e.hello = nil, nil, false
+	e.opening.c, e.stories.conn, e.hello, e.reborn = nil, nil, false, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -156,6 +157,9 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
+	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe {
+		r = e.drop(DropInvalid)
+	}
 	if e.stories.new(seg.Flags, r.Verdict) {
 		e.noted(r.Verdict, r.Mark)
 	}
@@ -191,6 +195,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	t := e.find(seg)
 	c := t.Conn
+	e.reborn = t.Reborn
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
 	}

@@ -1,0 +1,56 @@
+package conntrack
+
+import (
+	"time"
+
+	"tlsgate/conntrack/packet"
+)
+
+const (
+	// cookieSizes is how many segment sizes a SYN cookie can stand for: as many numbers
+	// beside the one that was sent are cookies too (syncookies.c:msstab).
+	cookieSizes = 4
+
+	// cookieAge is longer than any cookie is good for (tcp.h:MAX_SYNCOOKIE_AGE), and
+	// than a SYN is repeated.
+	cookieAge = int64(4 * time.Minute)
+
+	// lastAck is how soon the acknowledgement of a FIN follows it: no server has
+	// forgotten the connection so early.
+	lastAck = int64(5 * time.Second)
+)
+
+// reborn reports whether a segment of Original's could begin another connection, with a
+// server that has this one no more, or not yet. A server that answers a SYN by a cookie
+// (RFC 4987, Section 3.6) keeps nothing of it: whoever acknowledges a cookie has a
+// connection that begins with that segment. Linux's is the client's number and something
+// that changes once a minute (syncookies.c:secure_tcp_syn_cookie), so that who has seen
+// one knows those of all other numbers. A FIN alone begins nothing: nothing can be said
+// behind it.
+func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
+	o, r := &c.sides[Original], &c.sides[Reply]
+	if c.Midstream || !o.seen || !r.seen || now-c.Start > cookieAge || p.Flags.Has(packet.FIN) && p.PayloadLen() == 0 {
+		return false
+	}
+	first := o.iss.Add(1)
+	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
+	begun := first.Less(o.acked) || r.iss.Add(1).Less(r.end)
+	switch {
+	case p.Seq == first && !begun:
+		return false // both begin alike
+	case c.isOver(p, now):
+		return apart < cookieSizes || -apart < cookieSizes
+	}
+	return !begun && apart != 0 && -apart < cookieSizes
+}
+
+// isOver reports whether the server may have the connection no more when p comes. By
+// chance the acknowledgement of its FIN is such a number too; that is waited for.
+func (c *Conn[V]) isOver(p *packet.Parsed, now int64) bool {
+	r := &c.sides[Reply]
+	return c.state == Close || r.finSeen && (r.fin.Less(r.acked) || p.PayloadLen() > 0 || now-c.Last > lastAck)
+}
+
+// Ends reports whether the server may soon have the connection no more: either end has
+// reset it, or the server has said its last.
+func (c *Conn[V]) Ends() bool { return c.state == Close || c.sides[Reply].finSeen }
