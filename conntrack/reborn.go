@@ -34,7 +34,7 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 	}
 	first := o.iss.Add(1)
 	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
-	begun := first.Less(o.acked) || r.iss.Add(1).Less(r.end)
+	begun := c.Begun()
 	switch {
 	case p.Seq == first && !begun:
 		return false // both begin alike
@@ -42,6 +42,13 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 		return apart < cookieSizes || -apart < cookieSizes
 	}
 	return !begun && apart != 0 && -apart < cookieSizes
+}
+
+// Begun reports whether the server has shown, by an acknowledgement or by what it has
+// said, that it has the connection.
+func (c *Conn[V]) Begun() bool {
+	o, r := &c.sides[Original], &c.sides[Reply]
+	return o.iss.Add(1).Less(o.acked) || r.iss.Add(1).Less(r.end)
 }
 
 // isOver reports whether the server may have the connection no more when p comes. By

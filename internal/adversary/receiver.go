@@ -35,8 +35,9 @@ type Stack struct {
 	// timestamps.
 	Plain bool
 	// Cookies: a SYN is answered, and nothing kept of it (RFC 4987, Section 3.6; as
-	// syncookies.c has it).
+	// syncookies.c has it). Cookies of Larger larger segment sizes are taken too.
 	Cookies bool
+	Larger  uint32
 	// Lenient TLS reads over ChangeCipherSpec, empty records and warnings.
 	Lenient bool
 }
@@ -54,7 +55,7 @@ func Stacks() []Stack {
 // Stacks are those that a trick is played against.
 func (t *Trick) Stacks() []Stack {
 	if t.Group == Cookies {
-		return append(Stacks(), Stack{Name: "Linux with SYN cookies", Cookies: true})
+		return append(Stacks(), Stack{Name: "Linux with SYN cookies", Cookies: true}, Stack{Name: "the same, IPv6", Cookies: true, Larger: 1})
 	}
 	return Stacks()
 }
@@ -157,7 +158,7 @@ const cookieAhead = 0x40000003
 
 // cookie begins the connection whose SYN-ACK a segment acknowledges.
 func (r *receiver) cookie(from netip.AddrPort, t *packet.Parsed) bool {
-	small := cookieAhead - (uint32(t.Ack) - uint32(t.Seq))
+	small := cookieAhead + r.Larger - (uint32(t.Ack) - uint32(t.Seq))
 	if !r.Cookies || small > 3 || t.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK {
 		return false
 	}

@@ -84,6 +84,23 @@ func cookies() []Trick {
 					p.data(0, p.Hello)
 				}})
 	}
+	const front = "before the server has shown that it has the connection, nothing in front of the stream goes on"
+	list = append(list, Trick{Name: "the hello an octet in front of its stream, in place of the third packet", Group: Cookies, Why: front,
+		Play: func(p *Peer) {
+			p.connect()
+			p.ISS--
+			p.send(p.segment(0, p.Hello))
+			p.settle()
+			p.data(0, p.Hello)
+		}},
+		Trick{Name: "a keep-alive with an octet in place of the third packet, and the rest of the hello", Group: Cookies, Why: front,
+			Play: func(p *Peer) {
+				p.connect()
+				p.ISS--
+				p.send(p.segment(0, p.Hello[:1]))
+				p.settle()
+				p.data(1, p.Hello[1:])
+			}})
 	for _, e := range []struct {
 		name  string
 		flags packet.Flags

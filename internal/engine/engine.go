@@ -66,6 +66,7 @@ type Engine struct {
 	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
 	reborn   bool                  // of the packet at hand, see conntrack.Tracked
+	inFront  bool                  // the packet at hand begins an octet in front of its stream
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories
 	rep      Report
@@ -126,7 +127,7 @@ func (e *Engine) decoded(p *nfq.Packet) int {
 func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
-	e.opening.c, e.stories.conn, e.hello, e.reborn = nil, nil, false, false
+	e.opening.c, e.stories.conn, e.hello, e.reborn, e.inFront = nil, nil, false, false, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -175,6 +176,9 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	if e.hello {
 		e.ownCopy(p, seg, &r)
 	}
+	if e.inFront {
+		e.stepBack(p, seg, &r)
+	}
 	return r
 }
 
@@ -195,7 +199,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	t := e.find(seg)
 	c := t.Conn
-	e.reborn = t.Reborn
+	e.reborn, e.inFront = t.Reborn, t.Outcome == conntrack.Known && inFront(c, t.Dir, seg)
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
 	}

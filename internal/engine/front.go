@@ -41,3 +41,26 @@ func (f *front) goesOn(p *nfq.Packet, r *Result) {
 	}
 	p.Payload = f.whole
 }
+
+// inFront reports whether a client's segment has an octet in front of its stream, before
+// the server has shown that it has the connection: to one that has only sent a SYN
+// cookie, which may stand for another segment size too, the stream would begin there.
+func inFront(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) bool {
+	return c != nil && d == conntrack.Original && !c.Midstream && c.HasISS(d) && seg.Seq == c.ISS(d) && len(seg.Payload) > 0 && !c.Begun()
+}
+
+// stepBack takes that octet off a packet that passes. A keep-alive (RFC 9293, Section
+// 3.8.4) asks without it as well.
+func (e *Engine) stepBack(p *nfq.Packet, seg *packet.Parsed, r *Result) {
+	switch f := &e.front; {
+	case r.Verdict == nfq.Drop || e.cfg.Recorded:
+	case p.GSO:
+		*r = e.drop(DropInvalid) // as trims has it
+	case len(seg.Payload) == 1:
+		f.trimmed = seg.Shorten(f.trimmed[:0], 0)
+		r.Payload = f.trimmed
+	default:
+		f.trimmed = seg.Trim(f.trimmed[:0], 1)
+		r.Payload = f.trimmed
+	}
+}

@@ -51,3 +51,38 @@ func TestFront(t *testing.T) {
 		}
 	}
 }
+
+// TestOctetInFront: before the server has shown that it has the connection the octet of
+// a keep-alive does not go on, but its question does; afterwards it is as it came.
+func TestOctetInFront(t *testing.T) {
+	good, _ := hellos(t)
+	answer := recording(t, "tls13")[1].bytes
+	l := newLab(t, config(), named("api.bank.example"))
+	k := l.link4()
+	sent := func(payload []byte) (seq int, rest []byte) {
+		raw := k.segment(original, -1, payload, packet.ACK|packet.PSH).append(nil)
+		r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw)}, l.now)
+		if r.Payload != nil {
+			raw = r.Payload
+		}
+		var p packet.Parsed
+		if r.Verdict == nfq.Drop || packet.Decode(raw, &p) != packet.OK || !p.ChecksumOK() {
+			t.Fatalf("%x: %v, %x", payload, r.Verdict, raw)
+		}
+		return int(int32(uint32(p.Seq) - k.ends[0].iss - 1)), p.Payload
+	}
+	k.open()
+	for _, payload := range [][]byte{nil, {0}} {
+		if seq, rest := sent(payload); seq != -1 || len(rest) != 0 {
+			t.Errorf("a keep-alive with %d octets went on at %d with %x", len(payload), seq, rest)
+		}
+	}
+	if seq, rest := sent(append([]byte{0}, good...)); seq != 0 || !bytes.Equal(rest, good) {
+		t.Errorf("an octet and the hello went on at %d with %d octets", seq, len(rest))
+	}
+	k.data(original, 0, good)
+	k.data(reply, 0, answer)
+	if seq, rest := sent([]byte{0}); seq != -1 || len(rest) != 1 {
+		t.Errorf("behind the answer a keep-alive went on at %d with %x", seq, rest)
+	}
+}
