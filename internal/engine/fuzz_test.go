@@ -182,6 +182,7 @@ func FuzzHello(f *testing.F) {
 		k.latest = ops[0]&1 != 0
 		server := k.ends[1]
 		k.open()
+		began := l.now
 		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
 			from, to := int(ops[1])*len(evil)/255, int(ops[2])*len(evil)/255
 			hello := good
@@ -196,7 +197,9 @@ func FuzzHello(f *testing.F) {
 				k.data(reply, 0, answer)
 				k.ack(original)
 			case ops[0]&64 != 0:
-				l.now += int64(ops[1]) * second
+				if l.now += int64(ops[1]) * second; l.now-began >= forgottenAge {
+					return // what was forgotten that long ago is known no more
+				}
 				l.e.Tick(l.now)
 			case from < to:
 				k.data(original, from, hello[from:to])
@@ -236,6 +239,7 @@ func FuzzCertificate(f *testing.F) {
 		k.open()
 		k.data(original, 0, turns[0].bytes)
 		k.ack(reply)
+		began := l.now
 		for ops = ops[1:]; len(ops) >= 3; ops = ops[3:] {
 			from, to := int(ops[1])*len(evil)/255, int(ops[2])*len(evil)/255
 			flight := good
@@ -247,7 +251,9 @@ func FuzzCertificate(f *testing.F) {
 			case ops[0]&16 != 0:
 				k.ack(original)
 			case ops[0]&64 != 0:
-				l.now += int64(ops[1]) * second
+				if l.now += int64(ops[1]) * second; l.now-began >= forgottenAge {
+					return // what was forgotten that long ago is known no more
+				}
 				l.e.Tick(l.now)
 			case from < to:
 				k.data(reply, from, flight[from:to])
