@@ -58,6 +58,8 @@ func (c *Conn[V]) isOver(p *packet.Parsed, now int64) bool {
 	return c.state == Close || r.finSeen && (r.fin.Less(r.acked) || p.PayloadLen() > 0 || now-c.Last > lastAck)
 }
 
-// Ends reports whether the server may soon have the connection no more: either end has
-// reset it, or the server has said its last.
-func (c *Conn[V]) Ends() bool { return c.state == Close || c.sides[Reply].finSeen }
+// Ends reports whether the server may soon have the connection no more, while a cookie
+// of it is good: either end has reset it, or the server has said its last.
+func (c *Conn[V]) Ends(now int64) bool {
+	return (c.state == Close || c.sides[Reply].finSeen) && now-c.Start <= cookieAge
+}

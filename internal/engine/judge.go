@@ -178,7 +178,7 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 		}
 	}
 	want := uint32(0)
-	if f.phase == decided && !c.Ends() && !(f.pinned && e.tied(c)) {
+	if f.phase == decided && !c.Ends(e.now) && !(f.pinned && e.tied(c)) {
 		want = e.accepts()
 		if e.cfg.Offload && !f.offloaded {
 			f.offloaded = true
