@@ -14,10 +14,6 @@ const (
 	// cookieAge is longer than any cookie is good for (tcp.h:MAX_SYNCOOKIE_AGE), and
 	// than a SYN is repeated.
 	cookieAge = int64(4 * time.Minute)
-
-	// lastAck is how soon the acknowledgement of a FIN follows it: no server has
-	// forgotten the connection so early.
-	lastAck = int64(5 * time.Second)
 )
 
 // reborn reports whether a segment of Original's could begin another connection, with a
@@ -36,9 +32,9 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
 	begun := c.Begun()
 	switch {
-	case p.Seq == first && !begun:
+	case p.Seq == first && !first.Less(o.acked):
 		return false // both begin alike
-	case c.isOver(p, now):
+	case c.state == Close || r.finSeen && r.fin.Less(r.acked):
 		return apart < cookieSizes || -apart < cookieSizes
 	}
 	return !begun && apart != 0 && -apart < cookieSizes
@@ -49,13 +45,6 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 func (c *Conn[V]) Begun() bool {
 	o, r := &c.sides[Original], &c.sides[Reply]
 	return o.iss.Add(1).Less(o.acked) || r.iss.Add(1).Less(r.end)
-}
-
-// isOver reports whether the server may have the connection no more when p comes. By
-// chance the acknowledgement of its FIN is such a number too; that is waited for.
-func (c *Conn[V]) isOver(p *packet.Parsed, now int64) bool {
-	r := &c.sides[Reply]
-	return c.state == Close || r.finSeen && (r.fin.Less(r.acked) || p.PayloadLen() > 0 || now-c.Last > lastAck)
 }
 
 // Ends reports whether the server may soon have the connection no more, while a cookie
