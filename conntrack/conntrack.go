@@ -88,9 +88,6 @@ type Tracked[V any] struct {
 	Dir     Direction
 	Outcome Outcome
 	Why     Reason // of Invalid
-	// Reborn: a server that has the connection takes it as any other segment, one that
-	// has it no more, or not yet, could begin another with it.
-	Reborn bool
 }
 
 // End says why an entry left the table.

@@ -55,6 +55,7 @@ type Table[V any] struct {
 	heads  heads
 	index  index
 	last   *Conn[V] // of the latest packet: the next is often its neighbour
+	reborn bool     // the latest packet: see Reborn
 	conns  conns[V]
 	queue  [ranks]list
 	wheel  wheel

@@ -15,6 +15,7 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 
 // TrackSought is Track for a segment whose connection was sought.
 func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracked[V] {
+	t.reborn = false
 	t.wheel.start(now)
 	c, k, sender := t.last, &s.key, s.sender
 	if c == nil || !c.head.key.same(k) {
@@ -58,7 +59,9 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		}
 		r.Why = t.synAck(c, r.Dir, p)
 	default:
-		r.Reborn = r.Dir == Original && c.reborn(p, now)
+		if r.Dir == Original && (c.state != Established || !c.Begun()) {
+			t.reborn = c.reborn(p, now)
+		}
 		r.Why = t.segment(c, r.Dir, p)
 	}
 	if r.Why != NoReason {

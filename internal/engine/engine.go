@@ -65,7 +65,7 @@ type Engine struct {
 	rested   rested[lasting]
 	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
-	reborn   bool                  // of the packet at hand, see conntrack.Tracked
+	reborn   bool                  // of the packet at hand, see conntrack.Table.Reborn
 	inFront  bool                  // the packet at hand begins an octet in front of its stream
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories
@@ -199,7 +199,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	t := e.find(seg)
 	c := t.Conn
-	e.reborn, e.inFront = t.Reborn, t.Outcome == conntrack.Known && inFront(c, t.Dir, seg)
+	if e.reborn = e.table.Reborn(); c != nil && t.Dir == conntrack.Original && seg.Seq == c.ISS(conntrack.Original) {
+		e.inFront = t.Outcome == conntrack.Known && inFront(c, seg)
+	}
 	if e.cfg.Recorded && c != nil {
 		c.Value.note(t.Dir, seg)
 	}

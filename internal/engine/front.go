@@ -42,11 +42,12 @@ func (f *front) goesOn(p *nfq.Packet, r *Result) {
 	p.Payload = f.whole
 }
 
-// inFront reports whether a client's segment has an octet in front of its stream, before
-// the server has shown that it has the connection: to one that has only sent a SYN
-// cookie, which may stand for another segment size too, the stream would begin there.
-func inFront(c *conntrack.Conn[flow], d conntrack.Direction, seg *packet.Parsed) bool {
-	return c != nil && d == conntrack.Original && !c.Midstream && c.HasISS(d) && seg.Seq == c.ISS(d) && len(seg.Payload) > 0 && !c.Begun()
+// inFront reports whether a client's segment that has its SYN's number has an octet in
+// front of its stream, before the server has shown that it has the connection: to one that
+// has only sent a SYN cookie, which may stand for another segment size too, the stream
+// would begin there.
+func inFront(c *conntrack.Conn[flow], seg *packet.Parsed) bool {
+	return !c.Midstream && c.HasISS(conntrack.Original) && len(seg.Payload) > 0 && !c.Begun()
 }
 
 // stepBack takes that octet off a packet that passes. A keep-alive (RFC 9293, Section
