@@ -73,6 +73,15 @@ func TestOctetInFront(t *testing.T) {
 		}
 		return int(int32(uint32(p.Seq) - k.ends[0].iss - 1)), p.Payload
 	}
+	for range 3 { // data on a SYN is the stream's, behind its number
+		syn := k.segment(original, -1, good, packet.SYN)
+		syn.ack = 0
+		raw := syn.append(nil)
+		if r := l.e.Packet(&nfq.Packet{Payload: raw, InDev: inside(raw), OutDev: 3 - inside(raw)}, l.now); r.Verdict != nfq.Drop && r.Payload != nil && !bytes.HasSuffix(r.Payload, good) {
+			t.Errorf("the data of a SYN went on as %x", r.Payload)
+		}
+	}
+	k = l.link4()
 	k.open()
 	for _, payload := range [][]byte{nil, {0}} {
 		if seq, rest := sent(payload); seq != -1 || len(rest) != 0 {
