@@ -159,7 +159,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	}
 	r := e.track(p, seg)
 	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe {
-		r = e.drop(DropInvalid)
+		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {
 		e.noted(r.Verdict, r.Mark)

@@ -17,6 +17,7 @@ const (
 	DropFragment                    // an IP fragment: never accepted unread
 	DropTruncated                   // cut by the kernel: not all of it can be read
 	DropInvalid                     // its receiver would discard it (RFC 9293, Section 3.10)
+	DropCookie                      // could begin another connection by a SYN cookie
 	DropTableFull                   // no room in the connection table
 	DropUnkept                      // out of order, and no room to keep it for reading
 	DropMPTCP                       // Multipath TCP where the policy refuses it
@@ -26,7 +27,7 @@ const (
 )
 
 var dropNames = [dropReasons]string{
-	"malformed", "checksum", "fragment", "truncated", "invalid",
+	"malformed", "checksum", "fragment", "truncated", "invalid", "syn_cookie",
 	"table_full", "unkept", "mptcp", "held", "refused",
 }
 

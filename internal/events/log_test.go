@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -124,7 +125,7 @@ func TestStats(t *testing.T) {
 	var e struct {
 		Type  string `json:"event_type"`
 		Stats struct {
-			Packets, Connections, Dropped, Events, Process map[string]uint64
+			Packets, Connections, Dropped, Invalid, Events, Process map[string]uint64
 		}
 	}
 	if err := json.Unmarshal(out.Bytes(), &e); err != nil {
@@ -136,9 +137,21 @@ func TestStats(t *testing.T) {
 	if p := e.Stats.Process; p["goroutines"] != 9 || p["heap_bytes"] != 8 || p["heap_live_bytes"] != 6 || p["rss_bytes"] != 5 || p["fds"] != 4 {
 		t.Errorf("process: %v", p)
 	}
+	doc, err := os.ReadFile("../../docs/EVENTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, why := range engine.DropReasons() {
 		if _, ok := e.Stats.Dropped[why.String()]; !ok {
 			t.Errorf("no counter for dropped %s", why)
+		}
+		if !strings.Contains(string(doc), "| `"+why.String()+"` |") {
+			t.Errorf("docs/EVENTS.md does not say what is dropped as %s", why)
+		}
+	}
+	for why := range e.Stats.Invalid {
+		if !strings.Contains(string(doc), "`"+why+"`") {
+			t.Errorf("docs/EVENTS.md does not say what is invalid as %s", why)
 		}
 	}
 }
