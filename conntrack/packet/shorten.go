@@ -57,6 +57,27 @@ func (p *Parsed) Trim(dst []byte, n int) []byte {
 	return dst
 }
 
+// Precede appends a copy of the packet with front in front of its payload, as if its
+// sender said that again with it; it begins so much earlier. Checksums are as Shorten
+// makes them; dst may not be of Raw, and the whole is to fit an IP packet. What Decode did
+// not find OK appends nothing.
+func (p *Parsed) Precede(dst, front []byte) []byte {
+	if p.TCPOffset == 0 {
+		return dst
+	}
+	start := len(dst)
+	dst = append(append(append(dst, p.Raw[:len(p.Raw)-len(p.Payload)]...), front...), p.Payload...)
+	raw := dst[start:]
+	setLength(raw)
+	t := raw[p.TCPOffset:]
+	binary.BigEndian.PutUint32(t[4:], uint32(p.Seq.Sub(uint32(len(front)))))
+	if p.Flags.Has(URG) {
+		binary.BigEndian.PutUint16(t[18:], p.Urgent+uint16(len(front)))
+	}
+	setChecksums(raw, p.TCPOffset)
+	return dst
+}
+
 // setLength makes the IP header of raw tell its length.
 func setLength(raw []byte) {
 	if raw[0]>>4 == 4 {

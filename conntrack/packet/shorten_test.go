@@ -165,3 +165,34 @@ func TestTrim(t *testing.T) {
 		t.Errorf("of no packet: %x", got)
 	}
 }
+
+// TestPrecede: what lies in front of a payload is the stream's, and trimming it gives the
+// packet again.
+func TestPrecede(t *testing.T) {
+	urgent := build(t, src4, dst4, layers.TCP{SrcPort: 1, ACK: true, FIN: true, URG: true, Urgent: 4}, []byte("hello"))
+	for name, b := range map[string][]byte{
+		"IPv4": plain4(t), "IPv6": plain6(t), "IPv4 options": ipOptions(t), "padded": append(plain4(t), 9, 9, 9), "urgent": urgent,
+	} {
+		var p, got, back packet.Parsed
+		if st := packet.Decode(b, &p); st != packet.OK {
+			t.Fatal(name, st)
+		}
+		for _, front := range []string{"", "a", "abc"} {
+			if st := packet.Decode(p.Precede([]byte("before"), []byte(front))[len("before"):], &got); st != packet.OK || !got.ChecksumOK() {
+				t.Fatalf("%s, %q: %v, checksum %v", name, front, st, got.ChecksumOK())
+			}
+			if string(got.Payload) != front+string(p.Payload) || got.Seq != p.Seq.Sub(uint32(len(front))) || got.Ack != p.Ack || got.Flags != p.Flags {
+				t.Errorf("%s, %q: %+v", name, front, got)
+			}
+			if len(front) == 0 {
+				continue
+			}
+			if st := packet.Decode(got.Trim(nil, len(front)), &back); st != packet.OK || !bytes.Equal(back.Raw, p.Copy(nil)[:len(back.Raw)]) {
+				t.Errorf("%s, %q in front and away again: %x of %x", name, front, back.Raw, p.Raw)
+			}
+		}
+	}
+	if got := new(packet.Parsed).Precede(nil, []byte("a")); got != nil {
+		t.Errorf("of no packet: %x", got)
+	}
+}

@@ -422,3 +422,37 @@ func TestPassOver(t *testing.T) {
 		t.Errorf("%d segments were passed over", passed)
 	}
 }
+
+// TestRecall: what was read, and is not acknowledged, is there; nothing else is.
+func TestRecall(t *testing.T) {
+	var s Stream
+	b := &Budget{}
+	s.Start(1 << 31)
+	at := func(n int) seqnum.Value { return seqnum.Value(1 << 31).Add(uint32(n)) }
+	s.Offer(at(0), []byte("abcdefgh"), 1<<16, b)
+	s.Take()
+	for _, span := range []struct {
+		from int
+		text string
+	}{{0, "a"}, {1, "bc"}, {5, "fgh"}} { // de is not remembered
+		if !s.Remember(at(span.from), []byte(span.text), 1<<16, b) {
+			t.Fatal(span)
+		}
+	}
+	for _, tt := range []struct {
+		from, n int
+		want    string
+	}{{0, 3, "abc"}, {1, 1, "b"}, {2, 1, "c"}, {0, 0, ""}, {6, 2, "gh"}, {-1, 2, ""}, {2, 2, ""}, {3, 1, ""}, {4, 3, ""}, {6, 3, ""}, {8, 1, ""}} {
+		got := make([]byte, tt.n)
+		if ok := s.Recall(at(tt.from), got); ok != (tt.want != "" || tt.n == 0) || ok && string(got) != tt.want {
+			t.Errorf("%d from %d on: %q, %v", tt.n, tt.from, got, ok)
+		}
+	}
+	s.Acknowledge(at(1), b)
+	if got := make([]byte, 2); s.Recall(at(0), got) || !s.Recall(at(1), got) || string(got) != "bc" {
+		t.Errorf("acknowledged: %q", got)
+	}
+	if new(Stream).Recall(0, make([]byte, 1)) {
+		t.Error("not started, and something is there")
+	}
+}

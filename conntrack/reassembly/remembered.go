@@ -115,6 +115,30 @@ func (s *Stream) readDiffers(at seqnum.Value, p []byte) bool {
 	return false
 }
 
+// Recall copies what was read from at on into dst. It returns false when not all of it
+// is remembered, or the receiver has acknowledged some of it.
+func (s *Stream) Recall(at seqnum.Value, dst []byte) bool {
+	if at.Less(s.una) {
+		return false
+	}
+	for i := range s.log {
+		spans := s.log[i].block.data[:s.log[i].n]
+		for len(spans) > 0 && len(dst) > 0 {
+			first := seqnum.Value(binary.NativeEndian.Uint32(spans))
+			size := int(binary.NativeEndian.Uint16(spans[4:]))
+			if at.Less(first) {
+				return false
+			}
+			if skip := int(at.Diff(first)); skip < size {
+				n := copy(dst, spans[spanHeader+skip:spanHeader+size])
+				at, dst = at.Add(uint32(n)), dst[n:]
+			}
+			spans = spans[spanHeader+size:]
+		}
+	}
+	return len(dst) == 0
+}
+
 // forget gives back the blocks whose spans all end before una.
 func (s *Stream) forget(b *Budget) {
 	n := 0

@@ -84,6 +84,16 @@ func cookies() []Trick {
 					p.data(0, p.Hello)
 				}})
 	}
+	list = append(list, Trick{Name: "an octet that never arrives, and the hello behind it", Group: Cookies,
+		Why: "what stands a few octets behind the first goes on with those in front of it",
+		Play: func(p *Peer) {
+			p.connect()
+			p.decoy(p.segment(0, p.Hello[:1]))
+			p.ISS++
+			p.send(p.segment(0, p.Hello))
+			p.settle()
+			p.data(0, p.Hello)
+		}})
 	const front = "before the server has shown that it has the connection, nothing in front of the stream goes on"
 	list = append(list, Trick{Name: "the hello an octet in front of its stream, in place of the third packet", Group: Cookies, Why: front,
 		Play: func(p *Peer) {

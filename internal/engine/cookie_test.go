@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"testing"
 
 	"tlsgate/conntrack/packet"
@@ -68,6 +69,62 @@ func TestCookie(t *testing.T) {
 			if got := l.e.counts.Dropped[DropCookie]; got != want || want == 1 && r.Verdict != nfq.Drop {
 				t.Errorf("%s, observing %v: %d dropped as SYN cookies, verdict %v", tt.what, observe, got, r.Verdict)
 			}
+		}
+	}
+}
+
+// TestFromStart: a client whose first segments hold an octet each need not wait for its
+// server, and whatever the server begins with, it begins with the first octet. What cannot
+// say the octets before it is dropped, and comes again.
+func TestFromStart(t *testing.T) {
+	good, evil := hellos(t)
+	for _, hello := range [][]byte{good, evil} {
+		for _, v6 := range []bool{false, true} {
+			l := newLab(t, config(), named("api.bank.example"))
+			k := l.link4()
+			if v6 {
+				k = l.link6()
+			}
+			k.open()
+			var first uint32
+			l.replacedBy = func(p *packet.Parsed) { first = uint32(p.Seq) - k.ends[0].iss - 1 }
+			for at := range 4 {
+				if first = uint32(at); !k.data(original, at, hello[at:at+1]) || first != 0 {
+					t.Errorf("octet %d: begins at %d", at, first)
+				}
+			}
+			if first = 4; k.data(original, 4, hello[4:]) != bytes.Equal(hello, good) || first != 4 {
+				t.Errorf("the rest: begins at %d; passes %v", first, !bytes.Equal(hello, good))
+			}
+		}
+	}
+	for _, tt := range []struct {
+		what   string
+		change func(s *segment, p *nfq.Packet)
+	}{
+		{"as large as any", func(s *segment, _ *nfq.Packet) { s.payload = good[1:] }},
+		{"without what is before it", nil},
+		{"several segments", func(_ *segment, p *nfq.Packet) { p.GSO = true }},
+		{"too large for every path", func(s *segment, _ *nfq.Packet) { s.payload = make([]byte, 536) }},
+		{"without data", func(s *segment, _ *nfq.Packet) { s.payload = nil }},
+		{"signed", func(s *segment, _ *nfq.Packet) { s.options = append([]byte{19, 18}, make([]byte, 18)...) }},
+	} {
+		l := newLab(t, config(), named("api.bank.example"))
+		k := l.link4()
+		k.open()
+		if tt.change != nil {
+			k.data(original, 0, good[:1])
+		}
+		s := k.segment(original, 1, good[1:3], packet.ACK)
+		p := nfq.Packet{}
+		if tt.change != nil {
+			tt.change(&s, &p)
+		}
+		p.Payload = s.append(nil)
+		p.InDev, p.OutDev = inside(p.Payload), 3-inside(p.Payload)
+		r := l.e.Packet(&p, l.now)
+		if passes := tt.what == "as large as any"; (r.Verdict != nfq.Drop) != passes || (l.e.counts.Dropped[DropCookie] == 0) != passes {
+			t.Errorf("%s: %v, %d dropped", tt.what, r.Verdict, l.e.counts.Dropped[DropCookie])
 		}
 	}
 }

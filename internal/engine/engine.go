@@ -65,7 +65,7 @@ type Engine struct {
 	rested   rested[lasting]
 	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
-	reborn   bool                  // of the packet at hand, see conntrack.Table.Reborn
+	reborn   *conntrack.Conn[flow] // of the packet at hand, if conntrack.Table.Reborn
 	inFront  bool                  // the packet at hand begins an octet in front of its stream
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories
@@ -127,7 +127,7 @@ func (e *Engine) decoded(p *nfq.Packet) int {
 func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
-	e.opening.c, e.stories.conn, e.hello, e.reborn, e.inFront = nil, nil, false, false, false
+	e.opening.c, e.stories.conn, e.reborn, e.hello, e.inFront = nil, nil, nil, false, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -158,7 +158,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe {
+	if e.reborn != nil && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
 		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {
@@ -199,7 +199,10 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	t := e.find(seg)
 	c := t.Conn
-	if e.reborn = e.table.Reborn(); c != nil && t.Dir == conntrack.Original && seg.Seq == c.ISS(conntrack.Original) {
+	if e.reborn = nil; e.table.Reborn() {
+		e.reborn = c
+	}
+	if c != nil && t.Dir == conntrack.Original && seg.Seq == c.ISS(conntrack.Original) {
 		e.inFront = t.Outcome == conntrack.Known && inFront(c, seg)
 	}
 	if e.cfg.Recorded && c != nil {

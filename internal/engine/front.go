@@ -10,7 +10,7 @@ import (
 // it (RFC 9293, Section 3.10.7.4), but to one that began elsewhere, for another SYN,
 // what lies there would be the beginning: it goes on trimmed, or not at all.
 type front struct {
-	whole, trimmed []byte
+	whole, moved []byte
 }
 
 // trims takes what lies in front of the stream off a segment that reaches into it, and
@@ -26,18 +26,18 @@ func (e *Engine) trims(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[fl
 		return false
 	}
 	f := &e.front
-	f.trimmed = seg.Trim(f.trimmed[:0], int(n))
-	if packet.Decode(f.trimmed, seg) != packet.OK {
+	f.moved = seg.Trim(f.moved[:0], int(n))
+	if packet.Decode(f.moved, seg) != packet.OK {
 		return false
 	}
-	f.whole, p.Payload = p.Payload, f.trimmed
+	f.whole, p.Payload = p.Payload, f.moved
 	return true
 }
 
 // goesOn has the trimmed packet go on in place of the whole one.
 func (f *front) goesOn(p *nfq.Packet, r *Result) {
 	if r.Verdict != nfq.Drop && r.Payload == nil {
-		r.Payload = f.trimmed
+		r.Payload = f.moved
 	}
 	p.Payload = f.whole
 }
@@ -58,10 +58,34 @@ func (e *Engine) stepBack(p *nfq.Packet, seg *packet.Parsed, r *Result) {
 	case p.GSO:
 		*r = e.drop(DropInvalid) // as trims has it
 	case len(seg.Payload) == 1:
-		f.trimmed = seg.Shorten(f.trimmed[:0], 0)
-		r.Payload = f.trimmed
+		f.moved = seg.Shorten(f.moved[:0], 0)
+		r.Payload = f.moved
 	default:
-		f.trimmed = seg.Trim(f.trimmed[:0], 1)
-		r.Payload = f.trimmed
+		f.moved = seg.Trim(f.moved[:0], 1)
+		r.Payload = f.moved
 	}
+}
+
+// mostSmall is the largest segment that every receiver and every path takes (RFC 9293,
+// Section 3.7.1).
+const mostSmall = 536
+
+// fromStart has a segment that could begin another connection by a SYN cookie, because it
+// stands a few octets behind the first, say those octets too: what a server begins with it
+// then begins as what was read does, and to one that has the connection they are old. It
+// reports whether that can be done.
+func (e *Engine) fromStart(p *nfq.Packet, seg *packet.Parsed, r *Result) bool {
+	var octets [3]byte
+	c := e.reborn
+	first := c.ISS(conntrack.Original).Add(1)
+	n := first.Size(seg.Seq)
+	if n == 0 || n > uint32(len(octets)) || seg.Ack != c.ISS(conntrack.Reply).Add(1) ||
+		len(seg.Payload) == 0 || len(seg.Payload)+int(n) > mostSmall || p.GSO || r.Payload != nil ||
+		seg.Signed || seg.Flags.Has(packet.URG) || !c.Value.streams[conntrack.Original].Recall(first, octets[:n]) {
+		return false
+	}
+	f := &e.front
+	f.moved = seg.Precede(f.moved[:0], octets[:n])
+	r.Payload = f.moved
+	return packet.Decode(f.moved, seg) == packet.OK // for what else is done to it
 }

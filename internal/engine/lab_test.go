@@ -31,9 +31,11 @@ type lab struct {
 	now   int64
 	links []*link
 	ports uint16
-	// alter, if not nil, changes a packet before it is queued.
-	alter func(*nfq.Packet)
-	drops int // verdicts, refusals by mark included
+	// alter, if not nil, changes a packet before it is queued; replacedBy is told of
+	// what one goes on as.
+	alter      func(*nfq.Packet)
+	replacedBy func(*packet.Parsed)
+	drops      int // verdicts, refusals by mark included
 }
 
 // link is one connection through the engine.
@@ -294,7 +296,7 @@ func (k *link) raw(s segment) bool {
 	defer k.challenges()
 	if r.Verdict == nfq.Accept && l.marks.Mask() == 0 || r.Verdict == nfq.Repeat && k.repeated(p.Mark, r.Mark) {
 		if r.Payload != nil {
-			s = l.replaced(r.Payload, s)
+			s = k.replaced(r.Payload, s)
 		}
 		k.deliver(s)
 		return true
@@ -304,16 +306,29 @@ func (k *link) raw(s segment) bool {
 }
 
 // replaced is what a verdict has made of a segment: sound, and no more than it was.
-func (l *lab) replaced(b []byte, s segment) segment {
+func (k *link) replaced(b []byte, s segment) segment {
 	var p packet.Parsed
 	if st := packet.Decode(b, &p); st != packet.OK || !p.ChecksumOK() {
-		l.t.Errorf("replaced by %x: %v, checksum right %v", b, st, p.ChecksumOK())
+		k.lab.t.Errorf("replaced by %x: %v, checksum right %v", b, st, p.ChecksumOK())
 		return s
 	}
-	r := segmentOf(&p)
-	front := int(r.seq - s.seq) // what lay in front of the stream is gone
-	if front > len(s.payload) || r.ack != s.ack || r.flags&^s.flags != 0 || !bytes.HasPrefix(s.payload[min(front, len(s.payload)):], r.payload) {
-		l.t.Errorf("replaced by %+v: not a part of %+v", r, s)
+	r, want := segmentOf(&p), s.payload
+	switch front := int(int32(r.seq - s.seq)); {
+	case front > 0: // what lay in front of the stream is gone
+		want = want[min(front, len(want)):]
+	case front < 0: // or it says again what its sender has said before
+		d := conntrack.Direction(inside(b) - 1)
+		said, at := k.ends[d.Other()].got, int(int32(r.seq-k.ends[d].iss-1))
+		if k.lossy != nil && len(said) < at-front {
+			said = append(slices.Clone(said), r.payload[len(said)-at:]...)
+		}
+		want = append(slices.Clone(said[at:at-front]), want...)
+	}
+	if r.ack != s.ack || r.flags&^s.flags != 0 || !bytes.HasPrefix(want, r.payload) {
+		k.lab.t.Errorf("replaced by %+v: not a part of %+v", r, s)
+	}
+	if k.lab.replacedBy != nil {
+		k.lab.replacedBy(&p)
 	}
 	return r
 }

@@ -57,7 +57,7 @@ func (k *link) talk(turns []turn, strategy func(int) []piece) {
 		base := len(to.got)
 		for i, p := range strategy(len(t.bytes)) {
 			k.data(t.dir, base+p.from, t.bytes[p.from:p.to])
-			if i%8 == 7 || p.to < 4 { // without it what follows so few octets would have to come again
+			if i%8 == 7 {
 				k.ack(t.dir.Other())
 			}
 		}
