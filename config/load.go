@@ -139,7 +139,7 @@ func readQueue(t *table) Queue {
 	}
 	backends := []string{"batch", "go-nfqueue"}
 	q.Backend = backends[t.oneOf("backend", 0, backends)]
-	switch q.BusyPoll = t.duration("busy_poll", 0); {
+	switch q.BusyPoll = t.duration("busy_poll", 0, time.Microsecond); {
 	case q.BusyPoll > mostBusyPoll:
 		t.fail("busy_poll", "50us is much", "is %s, more than %s", q.BusyPoll, mostBusyPoll)
 	case q.BusyPoll > 0 && q.Backend != "batch":
@@ -189,28 +189,34 @@ func readDefault(t *table) Default {
 		Ambiguous: t.action("ambiguous", reset, accept, alert, refuse),
 		Undecided: t.action("undecided", reset, accept, alert, refuse),
 		Overload:  t.alertless("overload", "what is too much is not known to be TLS", tlsrules.Drop, accept),
-		RefuseFor: t.duration("refuse_for", 60*time.Second),
+		RefuseFor: t.duration("refuse_for", 60*time.Second, leastRefusal),
 		Observe:   t.oneOf("mode", 0, []string{"enforce", "observe"}) == 1,
 		MPTCP:     MPTCP(t.oneOf("mptcp", int(MPTCPStrip), mptcpNames)),
 		Midstream: Midstream(t.oneOf("midstream", int(MidstreamAccept), midstreamNames)),
 	}
-	d.Grace = t.duration("grace", 0)
+	d.Grace = t.duration("grace", 0, time.Second)
 	t.finish()
 	return d
 }
+
+const (
+	leastRefusal = time.Second
+	// leastPatience is for how long whoever is honest may need to say what is waited for.
+	leastPatience = 100 * time.Millisecond
+)
 
 func readLimits(t *table) Limits {
 	const most = 1 << 30
 	l := Limits{
 		Connections:   orDefault(t.integer("connections", 0, most), 262144),
-		Buffered:      t.size("buffered", 256<<20),
-		PerConnection: t.size("per_connection", 96<<10),
-		Hello:         t.size("hello", 64<<10),
+		Buffered:      t.size("buffered", 256<<20, 1<<20),
+		PerConnection: t.size("per_connection", 96<<10, 4<<10),
+		Hello:         t.size("hello", 64<<10, 1<<10),
 		Sessions:      orDefault(t.integer("sessions", 0, 1<<24), 65536),
 		Pins:          orDefault(t.integer("pins", 0, 1<<20), 65536),
 		Stories:       orDefault(t.integer("stories", 0, 1<<20), 4096),
 		Refused:       orDefault(t.integer("refused", 0, 1<<24), 16384),
-		Decide:        t.duration("decide", 30*time.Second),
+		Decide:        t.duration("decide", 30*time.Second, leastPatience),
 	}
 	l.HalfOpen = orDefault(t.integer("half_open", 0, most), min(65536, l.Connections))
 	for _, p := range []struct {
@@ -232,7 +238,7 @@ func readLimits(t *table) Limits {
 func readLog(t *table) Log {
 	l := Log{
 		Events: t.str("events", "-"),
-		Stats:  t.duration("stats", 60*time.Second),
+		Stats:  t.duration("stats", 60*time.Second, time.Second),
 	}
 	if l.Events == "" {
 		t.fail("events", `write a path, "-" for standard output, or "none"`, "is empty")
@@ -276,16 +282,13 @@ const maxPath = 4000
 
 func readState(t *table, q Queue) State {
 	s := State{Asked: t.m["file"] != nil}
-	s.File, s.Every = t.str("file", DefaultState(q.Number)), t.duration("every", time.Minute)
+	s.File, s.Every = t.str("file", DefaultState(q.Number)), t.duration("every", time.Minute, time.Second)
 	switch {
 	case s.File == "none":
 	case !filepath.IsAbs(s.File) || strings.HasSuffix(s.File, "/"):
 		t.fail("file", `write a path that begins with "/", or "none"`, "%q is not the path of a file from the root", s.File)
 	case len(s.File) > maxPath || len(filepath.Base(s.File)) > 200 || strings.ContainsRune(s.File, 0):
 		t.fail("file", "a name has at most 200 bytes", "cannot be the path of a file")
-	}
-	if s.Every < time.Second {
-		t.fail("every", durationHint, "is %s, less than a second", s.Every)
 	}
 	t.finish()
 	return s

@@ -142,8 +142,15 @@ const maxSize = 1 << 40
 
 const sizeHint = `write for example "96KiB", "256MiB" or "1GiB"`
 
-// size takes a number of bytes; zero is the default.
-func (t *table) size(k string, def int) int {
+// size takes a number of bytes, of at least so many; zero is the default.
+func (t *table) size(k string, def, least int) int {
+	enough := func(n int) int {
+		if n > 0 && n < least {
+			t.fail(k, sizeHint, "is %d, less than %d bytes", n, least)
+			return def
+		}
+		return orDefault(n, def)
+	}
 	switch v := t.take(k).(type) {
 	case nil:
 		return def
@@ -152,7 +159,7 @@ func (t *table) size(k string, def int) int {
 			t.fail(k, sizeHint, "is %d, not a size", v)
 			return def
 		}
-		return orDefault(int(v), def)
+		return enough(int(v))
 	case string:
 		for _, u := range units {
 			number, ok := strings.CutSuffix(v, u.name)
@@ -163,7 +170,7 @@ func (t *table) size(k string, def int) int {
 			if err != nil || n > maxSize>>u.shift {
 				break
 			}
-			return orDefault(int(n)<<u.shift, def)
+			return enough(int(n) << u.shift)
 		}
 		t.fail(k, sizeHint, "%q is not a size", v)
 	default:
@@ -177,8 +184,8 @@ const durationHint = `write for example "30s", "5m" or "1h30m"`
 // mostDuration leaves room in 64 bits of nanoseconds for the time it is counted from.
 const mostDuration = 100 * 365 * 24 * time.Hour
 
-// duration takes a duration; zero is the default.
-func (t *table) duration(k string, def time.Duration) time.Duration {
+// duration takes a duration, of at least so much; zero is the default.
+func (t *table) duration(k string, def, least time.Duration) time.Duration {
 	switch v := t.take(k).(type) {
 	case nil:
 	case string:
@@ -189,6 +196,11 @@ func (t *table) duration(k string, def time.Duration) time.Duration {
 		}
 		if d > mostDuration {
 			t.fail(k, "876000h is the most", "%q is more than a hundred years", v)
+			return def
+		}
+		// What is written and comes to nothing is too little too.
+		if d < least && strings.ContainsAny(v, "123456789") {
+			t.fail(k, durationHint, "is %s, less than %s", v, least)
 			return def
 		}
 		return orDefault(d, def)
