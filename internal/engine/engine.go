@@ -72,6 +72,8 @@ type Engine struct {
 	rep      Report
 	alerts   [4]AlertSeen
 	told     map[*inspection]int // of budget, for hellos that say more than usual
+	noRoom   untracked           // packets for which the table was full
+	multi    untracked           // packets that came with Multipath TCP where it is refused
 	scratch  []byte              // packets of our own are built here
 	front    front
 	hello    bool // the packet at hand is a client's that may say what is judged
@@ -155,6 +157,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	}
 	if e.multipath(seg) && !e.cfg.Default.Observe && (seg.Flags&(packet.SYN|packet.ACK) != packet.SYN || e.inUse(seg)) {
 		e.resetUntracked(seg, p.InDev)
+		e.tellUntracked(&e.multi, seg, tlsrules.Decision{Action: tlsrules.Reset, Reason: tlsrules.ReasonMPTCP}, multipathLateText)
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
@@ -298,6 +301,9 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 // full answers a packet for which the table has no room.
 func (e *Engine) full(p *nfq.Packet, seg *packet.Parsed) Result {
 	e.counts.TableFull++
+	if e.cfg.Overload != tlsrules.Accept {
+		e.tellUntracked(&e.noRoom, seg, tlsrules.Decision{Action: e.cfg.Overload, Reason: tlsrules.ReasonLimitConnections}, noRoomText)
+	}
 	switch {
 	case e.cfg.Overload == tlsrules.Accept, e.cfg.Default.Observe:
 		return e.pass(p)
