@@ -112,6 +112,23 @@ func (e *Engine) tooEarly(f *flow, d tlsrules.Decision) bool {
 	return d.Action.Kind() == tlsrules.Alert && !d.Observed && !known.Has(tlsrules.StageClientHello)
 }
 
+const silentText = "; it has ended without a ClientHello that an alert could have answered"
+
+// tellCondemned tells of a connection that has ended before its alert could be sent.
+func (e *Engine) tellCondemned(c *conntrack.Conn[flow]) {
+	f := &c.Value
+	d := e.policy.Decide(&f.ins.facts, &f.ins.judgement)
+	if !e.tooEarly(f, d) { // of an earlier policy
+		return
+	}
+	detail := e.policy.Explain(d, &f.ins.facts) + silentText
+	d.Action = tlsrules.Reset
+	f.ins.decision, f.sum.decision, f.sum.packet = d, d, packets(c)
+	e.counts.Refused++
+	e.tellDrop(c, detail)
+	f.phase = refused
+}
+
 const tooLateText = "; the client would not read an alert any more, so it is reset"
 
 // alertOrReset prepares the alert of a decision, or makes it a reset where the

@@ -102,6 +102,9 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 	if f.phase != refused {
 		e.tellTLS(c)
 	}
+	if f.phase == reading && f.ins.condemned && why != conntrack.EndShutdown && !c.HalfOpen() {
+		e.tellCondemned(c)
+	}
 	var what Diagnosis
 	if e.cfg.Sink != nil {
 		r := e.report(c)
