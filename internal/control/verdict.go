@@ -84,6 +84,5 @@ var defaultOf = map[tlsrules.Reason]string{
 	tlsrules.ReasonUndecided: "default.undecided (and how long that takes, limits.decide)",
 	tlsrules.ReasonMidstream: "default.midstream", tlsrules.ReasonRefusedEarlier: "refuse_for",
 	tlsrules.ReasonLimitBuffered: "default.overload", tlsrules.ReasonLimitHello: "default.overload",
-	tlsrules.ReasonLimitTunnels: "default.overload", tlsrules.ReasonLimitConnections: "default.overload",
-	tlsrules.ReasonMPTCP: "default.mptcp",
+	tlsrules.ReasonLimitTunnels: "default.overload", tlsrules.ReasonMPTCP: "default.mptcp",
 }
