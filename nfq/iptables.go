@@ -54,7 +54,8 @@ func (r Rules) families() ([]tables, error) {
 
 // Install puts the rules in place, or in the place of those that are there,
 // whatever their generation and hooks: in one step for each IP version. If the
-// second fails and the first had none before, the first is taken back.
+// second fails and the first had none before, the first is taken back. What is left of
+// ours in iptables' other variant is taken away.
 func (r Rules) Install(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
@@ -76,7 +77,10 @@ func (r Rules) Install(ctx context.Context) error {
 			fresh = append(fresh, t)
 		}
 	}
-	return nil
+	for _, t := range families {
+		err = errors.Join(err, t.removeElsewhere(ctx))
+	}
+	return err
 }
 
 // Remove takes away our chains and all that leads to them, whichever Rules
@@ -87,7 +91,7 @@ func (r Rules) Remove(ctx context.Context) error {
 		return err
 	}
 	for _, t := range families {
-		err = errors.Join(err, t.remove(ctx))
+		err = errors.Join(err, t.remove(ctx), t.removeElsewhere(ctx))
 	}
 	return err
 }

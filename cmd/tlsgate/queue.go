@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tlsgate/nfq"
@@ -27,5 +28,19 @@ func openQueue(ctx context.Context, cfg nfq.Config) (*nfq.Queue, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// noRivals is an error where another daemon's rules are in place: those of a second one
+// would take all packets away from it.
+func noRivals(ctx context.Context, rules nfq.Rules) error {
+	queues, err := rules.Rivals(ctx)
+	if err != nil || len(queues) == 0 {
+		return err
+	}
+	return &nfq.Error{
+		Op:   "install rules",
+		Err:  fmt.Errorf("rules of tlsgate are in place for queue %d, which another process serves: these would take its packets away", queues[0]),
+		Hint: "one daemon alone has rules in a network namespace: end the other one, or give both policies to one",
 	}
 }

@@ -163,6 +163,9 @@ func runDaemon(ctx context.Context, c *config.Config, installRules bool, adjust 
 			defer cancel()
 			return rules.Remove(end)
 		}
+		if err := noRivals(ctx, rules); err != nil && ctx.Err() == nil {
+			return err
+		}
 		if err := rules.Install(ctx); ctx.Err() != nil {
 			return remove() // told to end before it had begun
 		} else if err != nil {
