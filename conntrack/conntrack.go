@@ -136,6 +136,8 @@ type Conn[V any] struct {
 	rivals   bool // before a SYN-ACK was taken for certain, more than one SYN came
 	kept     bool // see Keep
 	assumed  bool // nothing was seen of the SYN that its SYN-ACK answers
+	ended    bool // see ends
+	late     bool // its SYN-ACK came minutes behind its first SYN
 	sides    [2]side
 	second   candidate    // a later SYN, or SYN-ACK, with another number
 	latest   seqnum.Value // of Original's SYNs

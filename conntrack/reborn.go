@@ -30,20 +30,51 @@ func (t *Table[V]) Reborn() bool { return t.reborn }
 // behind it.
 func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 	o, r := &c.sides[Original], &c.sides[Reply]
-	if c.Midstream || !o.seen || !r.seen || now-c.Start > cookieAge || p.Flags.Has(packet.FIN) && p.PayloadLen() == 0 {
+	if !c.mayBegin(p, now) {
 		return false
 	}
 	first := o.iss.Add(1)
 	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
-	begun := c.Begun()
 	switch {
 	case p.Seq == first && !first.Less(o.acked):
 		return false // both begin alike
-	case c.state == Close || r.finSeen && r.fin.Less(r.acked):
+	case c.isOver():
 		return apart < cookieSizes || -apart < cookieSizes
 	}
-	return !begun && apart != 0 && -apart < cookieSizes
+	return !c.Begun() && apart != 0 && -apart < cookieSizes
 }
+
+// rebornElsewhere is reborn of a segment that does not fit: a server that has the
+// connection discards it. It may acknowledge a cookie of another number, or of another
+// minute.
+func (c *Conn[V]) rebornElsewhere(p *packet.Parsed, now int64) bool {
+	return c.mayBegin(p, now) && (!c.Begun() || c.isOver())
+}
+
+// mayBegin reports whether any segment could begin anything.
+func (c *Conn[V]) mayBegin(p *packet.Parsed, now int64) bool {
+	return !c.Midstream && c.sides[Original].seen && c.sides[Reply].seen && c.young(now) && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
+}
+
+// young reports whether a cookie may still be good. A SYN that is repeated for minutes
+// has others.
+func (c *Conn[V]) young(now int64) bool { return c.late || now-c.Start <= cookieAge }
+
+// greets notes how late a SYN-ACK is.
+func (c *Conn[V]) greets(now int64) {
+	c.late = c.late || c.state.half() && now-c.Start > cookieAge/2
+}
+
+// isOver reports whether the server may have the connection no more.
+func (c *Conn[V]) isOver() bool {
+	r := &c.sides[Reply]
+	return c.state == Close || c.ended || r.finSeen && r.fin.Less(r.acked)
+}
+
+// ends notes an RST, or the server's FIN, that does not count by its number: where its
+// receiver stands is what we believe (of a FIN's number Linux takes an RST too,
+// tcp_input.c:tcp_reset_check, and RFC 793 any in the window), and its sender has ended.
+func (c *Conn[V]) ends() { c.ended = c.ended || c.state != Close && c.Begun() }
 
 // Begun reports whether the server has shown, by an acknowledgement or by what it has
 // said, that it has the connection.
@@ -55,5 +86,5 @@ func (c *Conn[V]) Begun() bool {
 // Ends reports whether the server may soon have the connection no more, while a cookie
 // of it is good: either end has reset it, or the server has said its last.
 func (c *Conn[V]) Ends(now int64) bool {
-	return (c.state == Close || c.sides[Reply].finSeen) && now-c.Start <= cookieAge
+	return (c.state == Close || c.ended || c.sides[Reply].finSeen) && c.young(now)
 }

@@ -45,6 +45,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		r.Why = Astray
 	case p.Flags.Has(packet.RST):
 		r.Why = t.reset(c, r.Dir, p)
+		c.ends()
 	case p.Flags&synBits == packet.SYN:
 		if c.gaveWay(r.Dir, p) {
 			t.end(c, EndReopened)
@@ -58,11 +59,16 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 			return t.reopen(c, r.Dir, p, now)
 		}
 		r.Why = t.synAck(c, r.Dir, p)
-	default:
-		if r.Dir == Original && (c.state != Established || !c.Begun()) {
-			t.reborn = c.reborn(p, now)
+		c.greets(now)
+	case r.Dir == Original && (c.state != Established || c.ended || !c.Begun()):
+		t.reborn = c.reborn(p, now)
+		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason {
+			t.reborn = t.reborn || c.rebornElsewhere(p, now)
 		}
-		r.Why = t.segment(c, r.Dir, p)
+	default:
+		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason && r.Dir == Reply && p.Flags.Has(packet.FIN) {
+			c.ends()
+		}
 	}
 	if r.Why != NoReason {
 		t.stats.Invalid++

@@ -34,13 +34,16 @@ const (
 	generation             = 5
 )
 
+// began is when a model's clock begins.
+const began = 1_700_000_000_000_000_000
+
 // NewModel makes one for a policy.
 func NewModel(c *config.Config, midstream engine.Midstream, s Stack, server netip.AddrPort) *Model {
 	marks, err := nfq.NewMarks(0x00ff0000)
 	if err != nil {
 		panic(err)
 	}
-	m := &Model{now: 1_700_000_000_000_000_000, policy: c.Policy}
+	m := &Model{now: began, policy: c.Policy}
 	m.Server = &receiver{Stack: s, addr: server, send: m.fromServer}
 	m.cfg = engine.Config{
 		Default: engine.Defaults{
@@ -142,6 +145,7 @@ func (m *Model) Pass(d time.Duration) {
 		m.now = min(end, m.now+step)
 		m.engine.Tick(m.now)
 	}
+	m.Server.minute = uint32((m.now - began) / int64(time.Minute))
 	m.Server.again()
 }
 

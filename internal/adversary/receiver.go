@@ -55,7 +55,8 @@ func Stacks() []Stack {
 // Stacks are those that a trick is played against.
 func (t *Trick) Stacks() []Stack {
 	if t.Group == Cookies {
-		return append(Stacks(), Stack{Name: "Linux with SYN cookies", Cookies: true}, Stack{Name: "the same, IPv6", Cookies: true, Larger: 1})
+		return append(Stacks(), Stack{Name: "Linux with SYN cookies", Cookies: true}, Stack{Name: "the same, IPv6", Cookies: true, Larger: 1},
+			Stack{Name: "RFC 793 with SYN cookies", RFC793: true, Cookies: true})
 	}
 	return Stacks()
 }
@@ -79,6 +80,8 @@ type receiver struct {
 	una      uint32
 	names    []string          // that its program has seen
 	began    int               // connections
+	minute   uint32            // of its cookies
+	fin      bool              // it has said its last, and waits for that to be acknowledged
 	flights  int               // answers
 	base     uint32            // bytes said before the program's answer
 	greet    func(r *receiver) // answers a SYN; nil sends a SYN-ACK
@@ -112,6 +115,23 @@ func (r *receiver) made(seq uint32, f packet.Flags, b []byte) Segment {
 	return s
 }
 
+// last is the number behind all that it has sent.
+func (r *receiver) last() uint32 {
+	if r.fin {
+		return r.sent() + 1
+	}
+	return r.sent()
+}
+
+// back is how old an acknowledgement may be (RFC 5961, Section 5.2): as old as the
+// largest window that its client has advertised, which may be any.
+func (r *receiver) back() int32 {
+	if r.Cookies {
+		return 1 << 30
+	}
+	return receiverWindow
+}
+
 func (r *receiver) sent() uint32 { return r.iss + 1 + r.base + uint32(len(r.reply)) }
 
 // receive takes a packet as a host would.
@@ -140,7 +160,7 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 	r.peer, r.state, r.irs = from, received, uint32(t.Seq)
 	r.iss = 0x50000000 + uint32(r.began)*0x01000000
 	if r.Cookies {
-		r.state, r.iss = listening, r.irs+cookieAhead
+		r.state, r.iss = listening, r.irs+cookieAhead(r.minute)
 	}
 	r.began++
 	r.base, r.next, r.una, r.stamps, r.newest = 0, r.irs+1, r.iss, t.HasTimestamp, t.TSVal
@@ -152,18 +172,22 @@ func (r *receiver) listen(from netip.AddrPort, t *packet.Parsed) {
 	r.answer()
 }
 
-// cookieAhead is what a SYN cookie is further than the client's number, for the largest
-// segment size.
-const cookieAhead = 0x40000003
+// cookieAhead is what a SYN cookie of a minute is further than the client's number, for
+// the largest segment size.
+func cookieAhead(minute uint32) uint32 { return 0x40000003 + minute*0x01012340 }
 
-// cookie begins the connection whose SYN-ACK a segment acknowledges.
+// cookie begins the connection whose SYN-ACK, of this minute or the one before, a segment
+// acknowledges.
 func (r *receiver) cookie(from netip.AddrPort, t *packet.Parsed) bool {
-	small := cookieAhead + r.Larger - (uint32(t.Ack) - uint32(t.Seq))
-	if !r.Cookies || small > 3 || t.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK {
+	if !r.Cookies || t.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK {
+		return false
+	}
+	ahead := uint32(t.Ack) - uint32(t.Seq)
+	if cookieAhead(r.minute)+r.Larger-ahead > 3 && (r.minute == 0 || cookieAhead(r.minute-1)+r.Larger-ahead > 3) {
 		return false
 	}
 	r.peer, r.state, r.irs, r.iss = from, received, uint32(t.Seq)-1, uint32(t.Ack)-1
-	r.base, r.next, r.una, r.stamps = 0, r.irs+1, r.iss, false
+	r.base, r.next, r.una, r.stamps, r.fin = 0, r.irs+1, r.iss, false, false
 	r.stream, r.reply, r.early, r.urgent = nil, nil, map[uint32]byte{}, map[uint32]bool{}
 	return true
 }
@@ -175,7 +199,11 @@ func (r *receiver) answer() {
 		r.greet(r)
 		return
 	}
-	r.segment(r.iss, packet.SYN|packet.ACK, nil)
+	s := r.made(r.iss, packet.SYN|packet.ACK, nil)
+	if r.Cookies && r.stamps { // what windows are scaled by the timestamp remembers (syncookies.c:cookie_init_timestamp)
+		s.Options = append(s.Options, 1, 3, 3, 7)
+	}
+	r.send(s.Packet())
 }
 
 // segmentArrives is RFC 9293, Section 3.10.7.4, with RFC 5961.
@@ -191,7 +219,7 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 		r.answer()
 		return
 	case t.Flags.Has(packet.RST):
-		if seq == r.next || r.RFC793 && ahead >= 0 && ahead < receiverWindow {
+		if seq == r.next || r.RFC793 && ahead >= 0 && ahead < receiverWindow || r.fin && seq == r.next-1 { // tcp_input.c:tcp_reset_check
 			r.state = closed
 		}
 		return
@@ -207,7 +235,7 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 		return
 	case !t.Flags.Has(packet.ACK) && !r.RFC793:
 		return
-	case t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-r.sent()) > 0, t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-r.una) < -receiverWindow:
+	case t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-r.last()) > 0, t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-r.una) < -r.back():
 		r.challenge()
 		return
 	case r.stamps && !r.Plain && t.HasTimestamp && int32(t.TSVal-r.newest) < 0:
@@ -227,6 +255,9 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if t.HasTimestamp && ahead <= 0 && int32(t.TSVal-r.newest) > 0 {
 		r.newest = t.TSVal
 	}
+	if r.fin && uint32(t.Ack) == r.sent()+1 {
+		r.state = closed
+	}
 	if r.state != established {
 		return
 	}
@@ -241,7 +272,9 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if t.Flags.Has(packet.FIN) && seq+uint32(len(t.Payload)) == r.next { // it closes too
 		r.next++
 		r.segment(r.sent(), packet.FIN|packet.ACK, nil)
-		r.state = closed
+		if r.fin = r.Cookies; !r.fin {
+			r.state = closed
+		}
 	}
 }
 

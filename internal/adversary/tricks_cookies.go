@@ -3,6 +3,7 @@ package adversary
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"tlsgate/conntrack/packet"
 )
@@ -111,6 +112,7 @@ func cookies() []Trick {
 				p.settle()
 				p.data(1, p.Hello[1:])
 			}})
+	list = append(list, crookedCookies()...)
 	for _, e := range []struct {
 		name  string
 		flags packet.Flags
@@ -122,4 +124,103 @@ func cookies() []Trick {
 			}})
 	}
 	return list
+}
+
+// crookedCookies have a server begin a connection elsewhere than where it seems to, or end
+// it unseen.
+func crookedCookies() []Trick {
+	const (
+		elsewhere = "before the server has shown that it has the connection, nothing goes on that its receiver would discard"
+		ended     = "whatever the number of an RST, whose receiver takes it is the receiver's: the connection may be over"
+	)
+	bare := func(p *Peer, off int, f packet.Flags) {
+		s := p.segment(off, nil)
+		s.Flags = f
+		p.send(s)
+	}
+	// the beginning of an innocent hello, an end, and the hello where it began.
+	after := func(p *Peer, n int, end func()) {
+		p.open()
+		p.data(0, bytes.Clone(p.Good[:n]))
+		p.settle()
+		end()
+		p.settle()
+		p.got, p.stream, p.early = nil, nil, map[int]byte{}
+		p.data(0, p.Hello)
+	}
+	return []Trick{
+		{Name: "the third packet of a connection that begins further on, and a hello with another one there", Group: Cookies, Why: elsewhere,
+			Play: func(p *Peer) {
+				p.connect()
+				nested, at := p.nested()
+				s := p.segment(at, nil)
+				s.Ack += uint32(at)
+				p.send(s)
+				p.data(0, nested)
+				p.irs += uint32(at)
+			}},
+		{Name: "the third packet of a larger segment size's cookie", Group: Cookies, Why: elsewhere,
+			Play: func(p *Peer) {
+				p.connect()
+				p.irs++
+				p.ack()
+				p.irs--
+				p.data(0, p.Hello)
+				p.irs++
+			}},
+		{Name: "a third packet that never arrives, one of the next minute's cookie, and the hello", Group: Cookies, Why: elsewhere,
+			Model: "it takes a minute",
+			Play: func(p *Peer) {
+				p.Options, p.Stamps = []byte{2, 4, 5, 180, 1, 3, 3, 14}, true
+				p.connect()
+				first := p.irs
+				for range 2 {
+					p.wire.Pass(40 * time.Second)
+					p.heard = false
+					p.connect()
+				}
+				second := p.irs
+				p.irs = first
+				p.decoy(p.segment(0, nil))
+				p.irs = second
+				p.ack()
+				p.irs = first
+				p.data(0, p.Hello)
+				p.irs = second
+			}},
+		{Name: "a SYN again and again for minutes, an innocent connection that is reset, and the hello on its numbers", Group: Cookies,
+			Why: "of how old a cookie can be its SYN-ACK tells", Model: "it takes minutes",
+			Play: func(p *Peer) {
+				for range 5 {
+					p.heard = false
+					p.connect()
+					p.wire.Pass(50 * time.Second)
+				}
+				p.heard = false
+				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST) })
+			}},
+		{Name: "an innocent connection that is reset, another in its place in the table, text, and the hello on its numbers", Group: Cookies,
+			Why: "a connection that left the table while a cookie of it may be good is remembered", Ambiguous: true, Model: "it takes as many connections as limits allow",
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() {
+					bare(p, len(p.Good), packet.RST)
+					p.wire.(*Model).Crowd(100)
+					p.decoy(p.segment(-len(text), text))
+				})
+			}},
+		{Name: "most of an innocent hello, a FIN, a reset one before, and the hello on its numbers", Group: Cookies, Why: ended,
+			Play: func(p *Peer) {
+				n := len(p.Good) - 1
+				after(p, n, func() {
+					bare(p, n, packet.FIN|packet.ACK)
+					p.settle()
+					bare(p, n, packet.RST)
+				})
+			}},
+		{Name: "most of an innocent hello, a reset somewhere in the window, and the hello on its numbers", Group: Cookies, Why: ended,
+			Model: "Linux takes no such reset",
+			Play: func(p *Peer) {
+				after(p, len(p.Good)-1, func() { bare(p, len(p.Good)+500, packet.RST) })
+			}},
+	}
 }

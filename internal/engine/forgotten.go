@@ -69,7 +69,8 @@ func (x *forgotten) leaves(c *conntrack.Conn[flow], why conntrack.End, now int64
 	if data {
 		x.note(c, lostSYN, now)
 	}
-	if data || c.Value.losesSight(c) {
+	// A server that has ended it may begin another on its numbers, by a SYN cookie.
+	if data || c.Value.losesSight(c) || why == conntrack.EndEvicted && c.Ends(now) {
 		x.note(c, lostStream, now)
 	}
 }

@@ -1,0 +1,92 @@
+package conntrack
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestReborn: what a server could begin a connection with, by a SYN cookie, and what an
+// honest client sends all the same. The last line of each script is asked for.
+func TestReborn(t *testing.T) {
+	const (
+		answered = `
+			> S  0 0 : opened
+			< SA 0 1 : known`
+		open = answered + `
+			> A  1 1 : known`
+		begun = open + `
+			> A  1 1 len=100 : known
+			< A  1 101 len=50 : known
+			> A  101 51 : known`
+	)
+	tests := []struct {
+		name, script string
+		pause        time.Duration // before the last line
+		want         bool
+	}{
+		{"the third packet", open, 0, false},
+		{"the first segment", answered + "\n> A 1 1 len=100 : known", 0, false},
+		{"a keep-alive before the first segment", open + "\n> A 0 1 : known", 0, false},
+		{"a FIN", open + "\n> FA 1 1 : known", 0, false},
+		{"both numbers further on", answered + "\n> A 500 500 : bad_ack", 0, true},
+		{"the same behind the third packet", open + "\n> A 500 500 : bad_ack", 0, true},
+		{"the same, before the SYN-ACK's", answered + "\n> A -400 -400 : out_of_window", 0, true},
+		{"a larger segment size", answered + "\n> A 1 2 : bad_ack", 0, true},
+		{"another cookie", open + "\n> A 1 0x1000001 : bad_ack", 0, true},
+		{"another SYN-ACK, and its acknowledgement", answered + "\n< SA 0x1000000 1 : known\n> A 1 0x1000001 : known", 0, false},
+		{"the first one behind it", answered + "\n< SA 0x1000000 1 : known\n> A 1 0x1000001 : known\n> A 1 1 : bad_ack", 0, true},
+		{"what the server never said, of a connection that it has", begun + "\n> A 101 500 : bad_ack", 0, false},
+		{"on old numbers, of a connection that it has", begun + "\n> A 1 1 len=100 : known", 0, false},
+		{"behind an RST", begun + "\n> R 101 0 : known\n> A 1 1 len=100 : known", 0, true},
+		{"behind an RST, another cookie", begun + "\n> R 101 0 : known\n> A 1 500 : bad_ack", 0, true},
+		{"behind an RST, far from any cookie", begun + "\n> R 101 0 : known\n> A 101 51 len=100 : known", 0, false},
+		{"behind an RST further on in the window", begun + "\n> R 600 0 : known\n> A 1 1 len=100 : known", 0, true},
+		{"behind an RST of a FIN's number", begun + "\n> FA 101 51 : known\n< A 51 102 : known\n> R 101 0 : bad_reset\n> A 1 1 len=100 : known", 0, true},
+		{"behind an RST of the server's, of what its window allowed", begun + "\n< R 20 0 : bad_reset\n> A 1 1 len=100 : known", 0, true},
+		{"behind a FIN of the server's outside the window", begun + "\n< FA 100000 101 : out_of_window\n> A 1 1 len=100 : known", 0, true},
+		{"behind a FIN of the client's outside the window", begun + "\n> FA 100000 51 : out_of_window\n> A 1 1 len=100 : known", 0, false},
+		{"behind an RST before anything was said", open + "\n> R 1 0 : known\n> A 1 1 len=100 : known", 0, false},
+		{"behind an RST, minutes later", begun + "\n> R 101 0 : known\n> A 101 51 : known\n> A 1 1 len=100 : known", 5 * time.Minute, false},
+	}
+	for _, tt := range tests {
+		for _, isn := range isns {
+			lines := strings.Split(strings.TrimSpace(tt.script), "\n")
+			last := len(lines) - 1
+			tab, _ := play(t, strings.Join(lines[:last], "\n"), isn)
+			p, want, _ := parse(t, strings.TrimSpace(lines[last]), isn)
+			r := tab.Track(&p, tab.wheel.now+int64(tt.pause))
+			if got := verdict(r); got != want && tt.pause == 0 {
+				t.Fatalf("%s: ISNs %#x: %s", tt.name, isn, got)
+			}
+			if got := tab.Reborn(); got != tt.want {
+				t.Errorf("%s: ISNs %#x: %v", tt.name, isn, got)
+			}
+		}
+	}
+}
+
+// TestRebornLate: of how old a cookie is its SYN-ACK tells, and not a SYN that was
+// repeated for minutes.
+func TestRebornLate(t *testing.T) {
+	const again = `
+		> S  0 0 : known
+		< SA 0 1 : known`
+	tab, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known", isns[0])
+	for range 5 {
+		tab.wheel.now += 50 * second
+		replay(t, tab, again, isns[0])
+	}
+	replay(t, tab, `
+		> A 1 1 : known
+		> A 1 1 len=100 : known
+		< A 1 101 len=50 : known
+		> R 101 0 : known`, isns[0])
+	replay(t, tab, "> A 1 1 len=100 : known", isns[0])
+	if !tab.Reborn() || !c.Ends(tab.wheel.now) {
+		t.Errorf("reborn %v, ends %v", tab.Reborn(), c.Ends(tab.wheel.now))
+	}
+	if tab.Rests(Resting[int]{Pack: func(*Conn[int]) (uint32, bool) { return 1, true }}); tab.Rest(c) {
+		t.Error("it rests, and how late it is is lost")
+	}
+}
