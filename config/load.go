@@ -189,34 +189,32 @@ func readDefault(t *table) Default {
 		Ambiguous: t.action("ambiguous", reset, accept, alert, refuse),
 		Undecided: t.action("undecided", reset, accept, alert, refuse),
 		Overload:  t.alertless("overload", "what is too much is not known to be TLS", tlsrules.Drop, accept),
-		RefuseFor: t.duration("refuse_for", 60*time.Second, leastRefusal),
+		RefuseFor: t.duration("refuse_for", 60*time.Second, leastTime),
 		Observe:   t.oneOf("mode", 0, []string{"enforce", "observe"}) == 1,
 		MPTCP:     MPTCP(t.oneOf("mptcp", int(MPTCPStrip), mptcpNames)),
 		Midstream: Midstream(t.oneOf("midstream", int(MidstreamAccept), midstreamNames)),
 	}
-	d.Grace = t.duration("grace", 0, time.Second)
+	d.Grace = t.duration("grace", 0, leastTime)
 	t.finish()
 	return d
 }
 
-const (
-	leastRefusal = time.Second
-	// leastPatience is for how long whoever is honest may need to say what is waited for.
-	leastPatience = 100 * time.Millisecond
-)
+// leastTime is below what anybody uses in earnest, labs with small bounds included: less
+// is a slip of the pen.
+const leastTime = 10 * time.Millisecond
 
 func readLimits(t *table) Limits {
 	const most = 1 << 30
 	l := Limits{
 		Connections:   orDefault(t.integer("connections", 0, most), 262144),
-		Buffered:      t.size("buffered", 256<<20, 1<<20),
-		PerConnection: t.size("per_connection", 96<<10, 4<<10),
-		Hello:         t.size("hello", 64<<10, 1<<10),
+		Buffered:      t.size("buffered", 256<<20, 16<<10),
+		PerConnection: t.size("per_connection", 96<<10, 1<<10),
+		Hello:         t.size("hello", 64<<10, 256),
 		Sessions:      orDefault(t.integer("sessions", 0, 1<<24), 65536),
 		Pins:          orDefault(t.integer("pins", 0, 1<<20), 65536),
 		Stories:       orDefault(t.integer("stories", 0, 1<<20), 4096),
 		Refused:       orDefault(t.integer("refused", 0, 1<<24), 16384),
-		Decide:        t.duration("decide", 30*time.Second, leastPatience),
+		Decide:        t.duration("decide", 30*time.Second, leastTime),
 	}
 	l.HalfOpen = orDefault(t.integer("half_open", 0, most), min(65536, l.Connections))
 	for _, p := range []struct {
@@ -238,7 +236,7 @@ func readLimits(t *table) Limits {
 func readLog(t *table) Log {
 	l := Log{
 		Events: t.str("events", "-"),
-		Stats:  t.duration("stats", 60*time.Second, time.Second),
+		Stats:  t.duration("stats", 60*time.Second, 10*leastTime),
 	}
 	if l.Events == "" {
 		t.fail("events", `write a path, "-" for standard output, or "none"`, "is empty")

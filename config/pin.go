@@ -20,7 +20,7 @@ func readPin(t *table) *tlsrules.Pin {
 	p := &tlsrules.Pin{
 		To:          tlsrules.PinTo(t.oneOf("to", 0, tlsrules.PinTos())),
 		Connections: t.integer("connections", 1, tlsrules.MaxPinned),
-		Idle:        t.duration("idle", 0, time.Second),
+		Idle:        t.duration("idle", 0, leastTime),
 		TLS13:       tlsrules.PinTLS13(t.oneOf("tls13", 0, tlsrules.PinTLS13s())),
 	}
 	var names []string
@@ -49,7 +49,7 @@ func readHold(t *table) *tlsrules.Hold {
 		return nil
 	}
 	t.oneOf("what", 0, []string{"application_data"})
-	return &tlsrules.Hold{Open: t.moment("open"), Patience: t.duration("patience", 0, leastPatience)}
+	return &tlsrules.Hold{Open: t.moment("open"), Patience: t.duration("patience", 0, leastTime)}
 }
 
 const momentHint = `write for example "2026-12-01T10:00:00+05:30"`

@@ -36,7 +36,7 @@ func (l *loader) rule(t *table) tlsrules.Rule {
 		Action:    t.action("action", tlsrules.Continue, tlsrules.Accept, tlsrules.Alert, tlsrules.Refuse, tlsrules.Continue),
 		Otherwise: t.action("otherwise", tlsrules.Reset, tlsrules.Alert, tlsrules.Refuse),
 		Observe:   t.boolean("observe", false),
-		RefuseFor: t.duration("refuse_for", 0, leastRefusal),
+		RefuseFor: t.duration("refuse_for", 0, leastTime),
 		Pin:       readPin(t.table("pin")),
 		Hold:      readHold(t.table("hold")),
 	}
