@@ -36,7 +36,7 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 	first := o.iss.Add(1)
 	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
 	switch {
-	case p.Seq == first && !first.Less(o.acked):
+	case p.Seq == first && (o.acked == o.iss || o.acked == first) && !c.loose:
 		return false // both begin alike
 	case c.isOver():
 		return apart < cookieSizes || -apart < cookieSizes
@@ -53,12 +53,12 @@ func (c *Conn[V]) rebornElsewhere(p *packet.Parsed, now int64) bool {
 
 // mayBegin reports whether any segment could begin anything.
 func (c *Conn[V]) mayBegin(p *packet.Parsed, now int64) bool {
-	return !c.Midstream && c.sides[Original].seen && c.sides[Reply].seen && c.young(now) && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
+	return !c.Midstream && c.sides[Original].seen && c.sides[Reply].seen && c.Young(now) && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
 }
 
-// young reports whether a cookie may still be good. A SYN that is repeated for minutes
-// has others.
-func (c *Conn[V]) young(now int64) bool { return c.late || now-c.Start <= cookieAge }
+// Young reports whether a cookie of the connection may still be good. A SYN that is
+// repeated for minutes has others.
+func (c *Conn[V]) Young(now int64) bool { return c.late || now-c.Start <= cookieAge }
 
 // greets notes how late a SYN-ACK is.
 func (c *Conn[V]) greets(now int64) {
@@ -86,5 +86,5 @@ func (c *Conn[V]) Begun() bool {
 // Ends reports whether the server may soon have the connection no more, while a cookie
 // of it is good: either end has reset it, or the server has said its last.
 func (c *Conn[V]) Ends(now int64) bool {
-	return (c.state == Close || c.ended || c.sides[Reply].finSeen) && c.young(now)
+	return (c.state == Close || c.ended || c.sides[Reply].finSeen) && c.Young(now)
 }

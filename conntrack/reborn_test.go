@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tlsgate/conntrack/packet"
 )
 
 // TestReborn: what a server could begin a connection with, by a SYN cookie, and what an
@@ -44,6 +46,7 @@ func TestReborn(t *testing.T) {
 		{"behind an RST further on in the window", begun + "\n> R 600 0 : known\n> A 1 1 len=100 : known", 0, true},
 		{"behind an RST of a FIN's number", begun + "\n> FA 101 51 : known\n< A 51 102 : known\n> R 101 0 : bad_reset\n> A 1 1 len=100 : known", 0, true},
 		{"behind an RST of the server's, of what its window allowed", begun + "\n< R 20 0 : bad_reset\n> A 1 1 len=100 : known", 0, true},
+		{"behind an RST with FIN", begun + "\n> RFA 101 51 : bad_flags\n> A 1 1 len=100 : known", 0, true},
 		{"behind a FIN of the server's outside the window", begun + "\n< FA 100000 101 : out_of_window\n> A 1 1 len=100 : known", 0, true},
 		{"behind a FIN of the client's outside the window", begun + "\n> FA 100000 51 : out_of_window\n> A 1 1 len=100 : known", 0, false},
 		{"behind an RST before anything was said", open + "\n> R 1 0 : known\n> A 1 1 len=100 : known", 0, false},
@@ -88,5 +91,26 @@ func TestRebornLate(t *testing.T) {
 	}
 	if tab.Rests(Resting[int]{Pack: func(*Conn[int]) (uint32, bool) { return 1, true }}); tab.Rest(c) {
 		t.Error("it rests, and how late it is is lost")
+	}
+}
+
+// TestRebornLoose: of a connection that was left to the kernel a client's numbers are not
+// checked, and say nothing of whether its server has it.
+func TestRebornLoose(t *testing.T) {
+	for name, end := range map[string]string{
+		"a reset, and a FIN from far away":   "> R 101 0 : known\n> FA 0x80000065 51 : known",
+		"a FIN, acknowledged from far away":  "< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x80000033 : known\n> A 101 0x100000032 : known",
+		"the same, before it was sent":       "> A 101 0x7fffff00 : known\n< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x100000032 : known",
+		"a reset, and numbers from far away": "> R 101 0 : known\n> A 0x80000065 0x80000033 : known\n> A 0x100000064 51 : known",
+	} {
+		for _, isn := range isns {
+			tab, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 len=100 : known\n< A 1 101 len=50 : known", isn)
+			c.Loosen()
+			replay(t, tab, end, isn)
+			p := seg(client, server, packet.ACK, isn[0].Add(1), isn[1].Add(1), 100)
+			if tab.Track(&p, tab.wheel.now); !tab.Reborn() {
+				t.Errorf("%s: ISNs %#x: it passes", name, isn)
+			}
+		}
 	}
 }

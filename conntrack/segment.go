@@ -139,7 +139,9 @@ func (t *Table[V]) stray(c *Conn[V], d Direction, p *packet.Parsed) {
 	s.end = seqnum.Max(s.end, p.Seq.Add(p.SegLen()))
 	if p.Flags.Has(packet.ACK) {
 		c.follow(d.Other(), p.Ack)
-		peer.acked = seqnum.Max(peer.acked, p.Ack)
+		if !peer.finSeen || !peer.fin.Add(1).Less(p.Ack) { // nothing comes behind a FIN
+			peer.acked = seqnum.Max(peer.acked, p.Ack)
+		}
 	}
 	if p.Flags.Has(packet.FIN) {
 		c.fin(d, p)

@@ -40,7 +40,9 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 	bad := sane(p.Flags)
 	switch {
 	case bad != NoReason:
-		r.Why = bad
+		if r.Why = bad; p.Flags.Has(packet.RST) {
+			c.ends()
+		}
 	case t.astray != nil && t.astray(c, r.Dir):
 		r.Why = Astray
 	case p.Flags.Has(packet.RST):

@@ -258,7 +258,7 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if r.fin && uint32(t.Ack) == r.sent()+1 {
 		r.state = closed
 	}
-	if r.state != established {
+	if r.state != established || r.fin {
 		return
 	}
 	if t.Flags.Has(packet.URG) && !r.Inline && t.Urgent > 0 {

@@ -208,6 +208,35 @@ func crookedCookies() []Trick {
 					p.decoy(p.segment(-len(text), text))
 				})
 			}},
+		{Name: "an innocent connection that is reset, a FIN from far away that never arrives, and the hello on its numbers", Group: Cookies,
+			Why: "what a client says of its own numbers is no measure of what its server has",
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() {
+					bare(p, len(p.Good), packet.RST)
+					s := p.segment(len(p.Good), nil)
+					s.Flags, s.Seq = packet.FIN|packet.ACK, s.Seq+1<<31
+					p.decoy(s)
+				})
+			}},
+		{Name: "an innocent connection that ends, acknowledgements from far away that never arrive, and the hello on its numbers", Group: Cookies,
+			Why: "nothing comes behind a FIN that could be acknowledged",
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() {
+					bare(p, len(p.Good), packet.FIN|packet.ACK)
+					p.settle()
+					s := p.segment(len(p.Good)+1, nil)
+					s.Ack++
+					p.send(s)
+					for range 2 {
+						s.Ack += 1<<31 - 1
+						p.decoy(s)
+					}
+				})
+			}},
+		{Name: "an innocent connection that is reset, with FIN, and the hello on its numbers", Group: Cookies, Why: ended,
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST|packet.FIN|packet.ACK) })
+			}},
 		{Name: "most of an innocent hello, a FIN, a reset one before, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {
 				n := len(p.Good) - 1

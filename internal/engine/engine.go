@@ -295,6 +295,9 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}
+	if t.Why == conntrack.NoEntry { // what the mark says was decided of a connection that is over
+		return e.answer(p, 0)
+	}
 	return e.pass(p)
 }
 

@@ -52,6 +52,13 @@ func (f *flow) losesSight(c *conntrack.Conn[flow]) bool {
 	return !f.talking()
 }
 
+// mayReturn reports whether a server may begin another connection on the numbers of one
+// that was read, by a SYN cookie, once it has ended this one. Until then the mark says
+// what was decided.
+func mayReturn(c *conntrack.Conn[flow], now int64) bool {
+	return c.Young(now) && (c.Value.phase == decided || c.State() == conntrack.TimeWait)
+}
+
 // sight is what was lost of a connection.
 type sight uint8
 
@@ -69,8 +76,7 @@ func (x *forgotten) leaves(c *conntrack.Conn[flow], why conntrack.End, now int64
 	if data {
 		x.note(c, lostSYN, now)
 	}
-	// A server that has ended it may begin another on its numbers, by a SYN cookie.
-	if data || c.Value.losesSight(c) || why == conntrack.EndEvicted && c.Ends(now) {
+	if data || c.Value.losesSight(c) || why == conntrack.EndEvicted && mayReturn(c, now) {
 		x.note(c, lostStream, now)
 	}
 }

@@ -91,3 +91,39 @@ func TestForgottenBounded(t *testing.T) {
 		t.Errorf("the first one is not known any more")
 	}
 }
+
+// TestForgottenDecided: a decided connection that had to make room is what its mark says,
+// until an RST ends it: on its numbers a server may begin another by a SYN cookie, of
+// which text is not to hide a hello.
+func TestForgottenDecided(t *testing.T) {
+	for _, end := range []bool{false, true} {
+		for _, old := range []bool{false, true} {
+			cfg := config()
+			cfg.Limits.Connections = 64
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(recording(t, "tls13"), strategies["mss"])
+			if k.mark != l.marks.Accepted(5) {
+				t.Fatalf("mark %#x", k.mark)
+			}
+			l.now += 11 * second
+			if old {
+				l.now += 5 * 60 * second
+			}
+			for range 64 {
+				l.link4().open()
+			}
+			if end {
+				k.decoy(k.segment(original, 0, nil, packet.RST))
+			}
+			l.now += 11 * second // another's place can be had
+			if want := l.marks.Accepted(5); (k.mark == want) == end {
+				t.Errorf("ended %v: mark %#x", end, k.mark)
+			}
+			passed := k.data(original, 0, []byte("text"))
+			if want := !end || old; passed != want {
+				t.Errorf("ended %v, old %v: passed %v", end, old, passed)
+			}
+		}
+	}
+}
