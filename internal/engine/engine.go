@@ -339,6 +339,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	}
 	e.attach(c, d, p)
 	f := &c.Value
+	f.answered = seg.Flags.Has(packet.SYN)
 	if m.Mask() != 0 && p.Mark&m.Mask() == m.Held() && !seg.Flags.Has(packet.SYN) && e.stillHeld(c) {
 		return
 	}

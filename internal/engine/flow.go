@@ -52,6 +52,7 @@ type lasting struct {
 	watched     bool // of a capture: decided or not, it is read to its end
 	graced      bool // it passes only because the time of grace is not over
 	trusted     bool // a rule has accepted it by its first packet alone
+	answered    bool // its SYN was missed, and its SYN-ACK was not
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
 	barred      bool // refused, and the kernel's mark says so or both ends have heard it

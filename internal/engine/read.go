@@ -26,7 +26,7 @@ func (e *Engine) acknowledge(c *conntrack.Conn[flow], d conntrack.Direction) {
 		s.Start(acked)
 	case e.cfg.Recorded && s.Next().Less(answered(c, d.Other(), acked)):
 		e.awaited(c, d.Other(), answered(c, d.Other(), acked))
-	case c.Midstream && f.provisional && s.Next().Less(acked):
+	case unseen(c) && f.provisional && s.Next().Less(acked):
 		// Bytes from before we were here: what follows them is read as a beginning.
 		f.summarise()
 		if t, from := &f.ins.tls, side(d); t.Started(from) || !t.Between(from) {
@@ -193,6 +193,9 @@ func (e *Engine) consume(c *conntrack.Conn[flow], d conntrack.Direction, at seqn
 		if clear {
 			n, heard = f.via.Consume(from, b)
 		} else {
+			if c.Midstream && f.answersText(from) {
+				f.ins.tls.Begin(from)
+			}
 			n, opaque, status = f.ins.tls.Consume(from, b)
 		}
 		switch {
@@ -323,7 +326,7 @@ func speaks(t *tlswire.Conn) tlswire.Protocol {
 // direct notes that TLS began with the first byte, unless it was seen to begin
 // otherwise, or its beginning was not seen.
 func (e *Engine) direct(c *conntrack.Conn[flow]) {
-	if facts := &c.Value.ins.facts; facts.Via == 0 && !c.Midstream && c.Value.via == nil {
+	if facts := &c.Value.ins.facts; facts.Via == 0 && !unseen(c) && c.Value.via == nil {
 		facts.Via.Add(via.Direct)
 	}
 }
@@ -355,7 +358,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 			return false
 		}
 	case tlswire.TypeServerHello:
-		if !t.HasClientHello && !c.Midstream && !e.cfg.Recorded && !e.cfg.Lossy {
+		if !t.HasClientHello && !unseen(c) && !e.cfg.Recorded && !e.cfg.Lossy {
 			e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "handshake message: a ServerHello before the ClientHello has ended")
 			return false
 		}
@@ -450,7 +453,7 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 	case t.HasClientHello, t.Started(from.Other()) && !f.provisional:
 		e.notAnswered(c, from) // or bytes before it
 		return
-	case !c.Midstream && f.via == nil && t.Protocol != tlswire.ProtocolSSLv2:
+	case !unseen(c) && f.via == nil && t.Protocol != tlswire.ProtocolSSLv2:
 		e.listen(c, from)
 		return
 	}
@@ -471,6 +474,18 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 		e.stopClock(c)
 	}
 	e.judge(c)
+}
+
+// unseen reports whether a connection may have said something before the first packet of
+// it that was seen.
+func unseen(c *conntrack.Conn[flow]) bool { return c.Midstream && !c.Value.answered }
+
+// answersText reports whether a side that spoke in clear before a ClientHello, in a
+// connection that began unseen, is about to answer that: the end of what STARTTLS or a
+// proxy was asked for has been seen, and not its beginning.
+func (f *flow) answersText(from tlswire.Side) bool {
+	t := &f.ins.tls
+	return f.phase == reading && t.HasClientHello && !t.HasServerHello && t.ClientHelloFrom != from && t.NotTLS(from)
 }
 
 // missed gives up what only a TLS handshake from its beginning would tell.

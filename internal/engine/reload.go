@@ -277,12 +277,12 @@ func (e *Engine) review(c *conntrack.Conn[flow], dir conntrack.Direction, seg *p
 	if f.ins != nil && !f.assumed() {
 		f.ins.judgement = e.memory.judgement
 	}
-	unseen := c.Midstream && facts.Client == nil
-	e.renewPins(c, facts, &e.memory.judgement, d.Decided && !unseen)
+	blind := unseen(c) && facts.Client == nil
+	e.renewPins(c, facts, &e.memory.judgement, d.Decided && !blind)
 	was := f.decision()
 	f.sum.stood = true
 	switch {
-	case unseen && d.Index < 0: // no rule decides by where it comes from and goes to
+	case blind && d.Index < 0: // no rule decides by where it comes from and goes to
 	case d.Decided && d.Action.Refuses():
 		e.forbid(c, d, e.policy.Explain(d, facts), dir, seg)
 	case d.Final && d.Reason == tlsrules.ReasonRule:

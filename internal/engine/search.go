@@ -51,7 +51,7 @@ func (e *Engine) endSearch(f *flow) {
 func (e *Engine) search(c *conntrack.Conn[flow], from tlswire.Side, b []byte) {
 	f := &c.Value
 	facts := &f.ins.facts
-	if len(e.policy.Patterns()) == 0 || f.phase != reading || facts.ContainsOver || c.Midstream && f.provisional {
+	if len(e.policy.Patterns()) == 0 || f.phase != reading || facts.ContainsOver || unseen(c) && f.provisional {
 		return
 	}
 	t, s := &f.ins.tls, e.searchOf(f)

@@ -320,6 +320,9 @@ func (c *Conn) Begin(from Side) {
 // Started reports whether a side has begun to speak TLS.
 func (c *Conn) Started(from Side) bool { return c.sides[from].started }
 
+// NotTLS reports whether a side has begun as something else.
+func (c *Conn) NotTLS(from Side) bool { return c.sides[from].dead == NotTLS }
+
 // Encrypted reports whether what a side says next is encrypted, but for record
 // headers.
 func (c *Conn) Encrypted(from Side) bool {
