@@ -11,9 +11,9 @@ const (
 	// beside the one that was sent are cookies too (syncookies.c:msstab).
 	cookieSizes = 4
 
-	// cookieAge is longer than any cookie is good for (tcp.h:MAX_SYNCOOKIE_AGE), and
+	// CookieAge is longer than any cookie is good for (tcp.h:MAX_SYNCOOKIE_AGE), and
 	// than a SYN is repeated.
-	cookieAge = int64(4 * time.Minute)
+	CookieAge = int64(4 * time.Minute)
 )
 
 // Reborn reports whether the packet that was tracked last could begin another connection,
@@ -58,11 +58,11 @@ func (c *Conn[V]) mayBegin(p *packet.Parsed, now int64) bool {
 
 // Young reports whether a cookie of the connection may still be good. A SYN that is
 // repeated for minutes has others.
-func (c *Conn[V]) Young(now int64) bool { return c.late || now-c.Start <= cookieAge }
+func (c *Conn[V]) Young(now int64) bool { return c.late || now-c.Start <= CookieAge }
 
 // greets notes how late a SYN-ACK is.
 func (c *Conn[V]) greets(now int64) {
-	c.late = c.late || c.state.half() && now-c.Start > cookieAge/2
+	c.late = c.late || c.state.half() && now-c.Start > CookieAge/2
 }
 
 // isOver reports whether the server may have the connection no more.

@@ -44,6 +44,7 @@ type Engine struct {
 	copies    [][]byte  // the same
 	refusing  earlier   // between whom connections are refused
 	forgotten forgotten // connections that left the table unread
+	returning forgotten // of others, those that mayReturn
 	// pins are the parts that connections have in pins, holders those that have a
 	// part in one holder.
 	pins     map[*conntrack.Conn[flow]]*pin
@@ -99,7 +100,9 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		FirstID:     cfg.FirstID,
 		StepID:      cfg.StepID,
 	}, e.ended)
-	e.forgotten.limit = max(cfg.Limits.Connections, 1<<14) // a small filter takes strangers for them
+	known := max(cfg.Limits.Connections, 1<<14) // a small filter takes strangers for them
+	e.forgotten = forgotten{limit: known, lasts: forgottenAge}
+	e.returning = forgotten{limit: known, lasts: conntrack.CookieAge}
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
 		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack, Passes: e.passes})
@@ -295,8 +298,8 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}
-	if t.Why == conntrack.NoEntry { // what the mark says was decided of a connection that is over
-		return e.answer(p, 0)
+	if t.Why == conntrack.NoEntry && e.returning.has(endsOfPacket(seg), lostStream, e.now) {
+		return e.answer(p, 0) // what the mark says was decided of a connection that is over
 	}
 	return e.pass(p)
 }
@@ -347,7 +350,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	if seg.Flags.Has(packet.SYN) { // it says where both begin
 		lost = lostSYN
 	}
-	if e.forgotten.has(c, lost, e.now) {
+	if e.lost(c, lost) {
 		e.counts.Forgotten++
 		if e.ambiguous(c, tlsrules.ReasonForgotten, forgottenText) {
 			return

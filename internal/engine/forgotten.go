@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
 )
 
 // forgotten knows connections that left the table before they were read to their
@@ -16,7 +17,8 @@ import (
 // takes for another is only ever one that began unseen. The zero forgotten knows
 // nothing, and holds no memory until there is something to know.
 type forgotten struct {
-	limit int // connections of the table
+	limit int   // connections of the table
+	lasts int64 // how long one is known at least
 	seed  maphash.Seed
 	bits  [2][]uint64 // this age's, and those of the one before
 	ends  int64       // when this age does
@@ -54,7 +56,8 @@ func (f *flow) losesSight(c *conntrack.Conn[flow]) bool {
 
 // mayReturn reports whether a server may begin another connection on the numbers of one
 // that was read, by a SYN cookie, once it has ended this one. Until then the mark says
-// what was decided.
+// what was decided. A busy table that is full loses many of those: they are known apart,
+// for as long as a cookie may be good, or in half a day everyone would be taken for one.
 func mayReturn(c *conntrack.Conn[flow], now int64) bool {
 	return c.Young(now) && (c.Value.phase == decided || c.State() == conntrack.TimeWait)
 }
@@ -67,22 +70,40 @@ const (
 	lostSYN                 // the data on its SYN, which the SYN-ACK may acknowledge
 )
 
-// leaves notes what is lost of a connection that leaves the table.
-func (x *forgotten) leaves(c *conntrack.Conn[flow], why conntrack.End, now int64) {
+// lose notes what is lost of a connection that leaves the table.
+func (e *Engine) lose(c *conntrack.Conn[flow], why conntrack.End) {
 	if why != conntrack.EndExpired && why != conntrack.EndEvicted {
 		return
 	}
+	ends := endsOf(c)
 	data := !c.HasISS(conntrack.Reply) && !c.Midstream && c.Sent(conntrack.Original) != c.ISS(conntrack.Original).Add(1)
 	if data {
-		x.note(c, lostSYN, now)
+		e.forgotten.note(ends, lostSYN, e.now)
 	}
-	if data || c.Value.losesSight(c) || why == conntrack.EndEvicted && mayReturn(c, now) {
-		x.note(c, lostStream, now)
+	switch {
+	case data, c.Value.losesSight(c):
+		e.forgotten.note(ends, lostStream, e.now)
+	case why == conntrack.EndEvicted && mayReturn(c, e.now):
+		e.returning.note(ends, lostStream, e.now)
 	}
 }
 
+// lost reports whether a connection that begins here unseen is one that was lost.
+func (e *Engine) lost(c *conntrack.Conn[flow], what sight) bool {
+	ends := endsOf(c)
+	return e.forgotten.has(ends, what, e.now) || e.returning.has(ends, what, e.now)
+}
+
+func endsOf(c *conntrack.Conn[flow]) [2]netip.AddrPort {
+	return [2]netip.AddrPort{c.Addr(conntrack.Original), c.Addr(conntrack.Reply)}
+}
+
+func endsOfPacket(p *packet.Parsed) [2]netip.AddrPort {
+	return [2]netip.AddrPort{netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)}
+}
+
 // note remembers a connection.
-func (x *forgotten) note(c *conntrack.Conn[flow], what sight, now int64) {
+func (x *forgotten) note(ends [2]netip.AddrPort, what sight, now int64) {
 	x.age(now)
 	if x.bits[0] == nil {
 		if x.bits[1] == nil {
@@ -90,18 +111,18 @@ func (x *forgotten) note(c *conntrack.Conn[flow], what sight, now int64) {
 		}
 		x.bits[0] = make([]uint64, max(x.limit*forgottenBits/64, 1))
 	}
-	for _, at := range x.places(c, what) {
+	for _, at := range x.places(ends, what) {
 		x.bits[0][at/64] |= 1 << (at % 64)
 	}
 }
 
 // has reports whether a connection was noted, in this age or in the one before.
-func (x *forgotten) has(c *conntrack.Conn[flow], what sight, now int64) bool {
+func (x *forgotten) has(ends [2]netip.AddrPort, what sight, now int64) bool {
 	x.age(now)
 	if x.bits[0] == nil && x.bits[1] == nil {
 		return false
 	}
-	places := x.places(c, what)
+	places := x.places(ends, what)
 	for _, bits := range x.bits {
 		all := bits != nil
 		for _, at := range places {
@@ -115,8 +136,7 @@ func (x *forgotten) has(c *conntrack.Conn[flow], what sight, now int64) bool {
 }
 
 // places are the bits of a connection, whoever of the two is taken for the client.
-func (x *forgotten) places(c *conntrack.Conn[flow], what sight) (at [forgottenHashes]uint64) {
-	ends := [2]netip.AddrPort{c.Addr(conntrack.Original), c.Addr(conntrack.Reply)}
+func (x *forgotten) places(ends [2]netip.AddrPort, what sight) (at [forgottenHashes]uint64) {
 	if ends[1].Compare(ends[0]) < 0 {
 		ends[0], ends[1] = ends[1], ends[0]
 	}
@@ -136,10 +156,10 @@ func (x *forgotten) age(now int64) {
 	switch {
 	case now < x.ends:
 		return
-	case now-x.ends < forgottenAge:
+	case now-x.ends < x.lasts:
 		x.bits[0], x.bits[1] = nil, x.bits[0]
 	default:
 		x.bits = [2][]uint64{}
 	}
-	x.ends = now + forgottenAge
+	x.ends = now + x.lasts
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -93,37 +94,46 @@ func TestForgottenBounded(t *testing.T) {
 }
 
 // TestForgottenDecided: a decided connection that had to make room is what its mark says,
-// until an RST ends it: on its numbers a server may begin another by a SYN cookie, of
-// which text is not to hide a hello.
+// until an RST ends it while a SYN cookie of it may be good: on its numbers a server may
+// begin another by that, of which text is not to hide a hello. It is known for as long,
+// and apart from those that left unread, or a busy table would have everyone taken for one.
 func TestForgottenDecided(t *testing.T) {
-	for _, end := range []bool{false, true} {
-		for _, old := range []bool{false, true} {
-			cfg := config()
-			cfg.Limits.Connections = 64
-			l := newLab(t, cfg, blocked("api.evil.example"))
-			k := l.link4()
-			k.play(recording(t, "tls13"), strategies["mss"])
-			if k.mark != l.marks.Accepted(5) {
-				t.Fatalf("mark %#x", k.mark)
-			}
-			l.now += 11 * second
-			if old {
-				l.now += 5 * 60 * second
-			}
-			for range 64 {
-				l.link4().open()
-			}
-			if end {
-				k.decoy(k.segment(original, 0, nil, packet.RST))
-			}
-			l.now += 11 * second // another's place can be had
-			if want := l.marks.Accepted(5); (k.mark == want) == end {
-				t.Errorf("ended %v: mark %#x", end, k.mark)
-			}
-			passed := k.data(original, 0, []byte("text"))
-			if want := !end || old; passed != want {
-				t.Errorf("ended %v, old %v: passed %v", end, old, passed)
-			}
+	for _, tt := range []struct {
+		what         string
+		end          bool
+		old, later   int64 // before it makes room; after its RST
+		mark, passes bool
+	}{
+		{what: "goes on", mark: true, passes: true},
+		{what: "is reset", end: true},
+		{what: "is reset, and another begins ten minutes later", end: true, later: 600 * second, passes: true},
+		{what: "goes on, being old", old: 300 * second, mark: true, passes: true},
+		{what: "has an RST of anybody's, being old", old: 300 * second, end: true, mark: true, passes: true},
+	} {
+		cfg := config()
+		cfg.Limits.Connections = 64
+		l := newLab(t, cfg, blocked("api.evil.example"))
+		k := l.link4()
+		k.play(recording(t, "tls13"), strategies["mss"])
+		if k.mark != l.marks.Accepted(5) {
+			t.Fatalf("mark %#x", k.mark)
+		}
+		l.now += 11*second + tt.old
+		for range 64 {
+			l.link4().open()
+		}
+		if tt.end {
+			k.decoy(k.segment(original, 0, nil, packet.RST))
+		}
+		l.now += 11*second + tt.later // another's place can be had
+		if has := k.mark == l.marks.Accepted(5); has != tt.mark {
+			t.Errorf("who %s: mark %#x", tt.what, k.mark)
+		}
+		if passed := k.data(original, 0, []byte("text")); passed != tt.passes {
+			t.Errorf("who %s: passed %v", tt.what, passed)
+		}
+		if l.e.forgotten.has([2]netip.AddrPort{k.ends[0].addr, k.ends[1].addr}, lostStream, l.now) {
+			t.Errorf("who %s: is known for half a day", tt.what)
 		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"unsafe"
 
-	"tlsgate/conntrack"
-	"tlsgate/conntrack/packet"
 	"tlsgate/tlsrules/tlswire"
 )
 
@@ -49,7 +47,7 @@ func TestKeyed(t *testing.T) {
 func TestForgottenKeyed(t *testing.T) {
 	const noted = 2000
 	full := func() *forgotten {
-		x := &forgotten{limit: noted / 2} // half full and more, so that some are taken for others
+		x := &forgotten{limit: noted / 2, lasts: forgottenAge} // half full and more, so that some are taken for others
 		for n := range noted {
 			x.note(sighted(n), lostStream, second)
 		}
@@ -71,12 +69,10 @@ func TestForgottenKeyed(t *testing.T) {
 	}
 }
 
-// sighted is the n-th of many connections.
-func sighted(n int) *conntrack.Conn[flow] {
-	syn := packet.Segment{
-		Src: netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), Dst: netip.MustParseAddr("203.0.113.10"), SrcPort: 40000, DstPort: 443, Flags: packet.SYN,
+// sighted are the ends of the n-th of many connections.
+func sighted(n int) [2]netip.AddrPort {
+	return [2]netip.AddrPort{
+		netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 8), byte(n)}), 40000),
+		netip.MustParseAddrPort("203.0.113.10:443"),
 	}
-	var p packet.Parsed
-	packet.Decode(syn.Append(nil), &p)
-	return conntrack.New[flow](conntrack.Config{}, nil).Track(&p, second).Conn
 }

@@ -122,7 +122,7 @@ func (e *Engine) ended(c *conntrack.Conn[flow], why conntrack.End) {
 		} // else who floods the table would flood the log; but what has begun in it ends in it
 	}
 	if !e.cfg.Recorded {
-		e.forgotten.leaves(c, why, e.now)
+		e.lose(c, why)
 	}
 	e.dropPins(c, why == conntrack.EndShutdown && !e.cfg.Recorded) // it is to hold them in the next run
 	e.resetHeld(c, why)
