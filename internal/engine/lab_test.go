@@ -319,8 +319,8 @@ func (k *link) replaced(b []byte, s segment) segment {
 	case front < 0: // or it says again what its sender has said before
 		d := conntrack.Direction(inside(b) - 1)
 		said, at := k.ends[d.Other()].got, int(int32(r.seq-k.ends[d].iss-1))
-		if k.lossy != nil && len(said) < at-front {
-			said = append(slices.Clone(said), r.payload[len(said)-at:]...)
+		if lost := at - front - len(said); lost > 0 { // on the way: its receiver does not know it
+			said = append(slices.Clone(said), r.payload[-front-lost:-front]...)
 		}
 		want = append(slices.Clone(said[at:at-front]), want...)
 	}
