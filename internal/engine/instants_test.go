@@ -27,6 +27,8 @@ type conversation struct {
 	turns []turn
 	hello int // bytes of the client up to the end of its ClientHello
 	own   int // of those, the hello's
+	// answer is bytes of the server up to the end of its ServerHello.
+	answer int
 }
 
 func conversations(t *testing.T) (all []conversation) {
@@ -43,15 +45,15 @@ func conversations(t *testing.T) (all []conversation) {
 	for i := range all {
 		x := &all[i]
 		inTLS := x.turns
-		before := 0
+		var before [2]int
 		for len(inTLS) > 0 && (inTLS[0].dir != original || inTLS[0].bytes[0] != 22) {
-			if inTLS[0].dir == original {
-				before += len(inTLS[0].bytes)
-			}
+			before[inTLS[0].dir] += len(inTLS[0].bytes)
 			inTLS = inTLS[1:]
 		}
-		_, n := reach(t, inTLS, atMessage(tlswire.TypeClientHello))
-		x.hello, x.own = before+n, n
+		_, x.own = reach(t, inTLS, atMessage(tlswire.TypeClientHello))
+		x.hello = before[original] + x.own
+		_, n := reach(t, inTLS, atMessage(tlswire.TypeServerHello))
+		x.answer = before[reply] + n
 	}
 	return all
 }
@@ -96,12 +98,13 @@ func (k *link) to(x *conversation, m instant) {
 	}
 	if m.fins > 0 {
 		k.raw(k.segment(original, len(k.ends[1].got), nil, packet.FIN|packet.ACK))
+		k.ends[1].ended = true
 		s := k.segment(reply, len(k.ends[0].got), nil, packet.ACK)
-		s.ack++
 		if m.fins > 1 {
 			s.flags |= packet.FIN
 		}
 		k.raw(s)
+		k.ends[0].ended = m.fins > 1
 	}
 	if m.rests {
 		for range 12 {
@@ -122,8 +125,7 @@ func (k *link) on(x *conversation, m instant) {
 		k.ack(original)
 	}
 	if m.fins > 0 {
-		s := k.segment(original, len(k.ends[1].got)+1, nil, packet.ACK)
-		k.raw(s)
+		k.raw(k.segment(original, len(k.ends[1].got)+1, nil, packet.ACK))
 		return
 	}
 	k.talk(k.rest(x.turns), strategies["mss"])
