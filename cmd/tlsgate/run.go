@@ -324,13 +324,9 @@ func openEvents(path string, stdout io.Writer) (*events.Log, func() error, error
 		log := events.NewSilent()
 		return log, log.Close, nil
 	}
-	// Without O_NONBLOCK a FIFO that nobody reads would hold us here for ever.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
-	if errors.Is(err, syscall.ENXIO) {
-		return nil, nil, fmt.Errorf("opening the event log: nobody reads the FIFO %s: start its reader first", path)
-	}
+	f, err := openEventsFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening the event log: %w", err)
+		return nil, nil, err
 	}
 	log := events.NewLive(f)
 	return log, func() error { return errors.Join(log.Close(), f.Close()) }, nil

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// eventsLook is how often is looked whether the event log is still where it was.
+const eventsLook = time.Second
+
+// eventsFile is a file of events that may be moved or deleted while it is written: what
+// comes then goes to a new one in its place. It belongs to the one who writes.
+type eventsFile struct {
+	path string
+	file atomic.Pointer[os.File] // closed by who does not wait for the one who writes
+	next time.Time               // when is looked again
+}
+
+func openEventsFile(path string) (*eventsFile, error) {
+	f, err := openAppending(path)
+	if errors.Is(err, syscall.ENXIO) {
+		return nil, fmt.Errorf("opening the event log: nobody reads the FIFO %s: start its reader first", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the event log: %w", err)
+	}
+	e := &eventsFile{path: path}
+	e.file.Store(f)
+	return e, nil
+}
+
+// openAppending opens a file to append. Without O_NONBLOCK a FIFO that nobody reads would
+// hold us here for ever.
+func openAppending(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
+}
+
+func (e *eventsFile) Write(b []byte) (int, error) {
+	if now := time.Now(); now.After(e.next) {
+		e.next = now.Add(eventsLook)
+		e.look()
+	}
+	return e.file.Load().Write(b)
+}
+
+// look opens the file in its place, if that is another one by now. Where none can be had,
+// the one there is goes on.
+func (e *eventsFile) look() {
+	there, err := os.Stat(e.path)
+	old := e.file.Load()
+	is, err2 := old.Stat()
+	if err2 != nil || err == nil && os.SameFile(there, is) || err != nil && !errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if f, err := openAppending(e.path); err == nil {
+		e.file.Store(f)
+		old.Close()
+	}
+}
+
+func (e *eventsFile) Close() error { return e.file.Load().Close() }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestEventsFileMoved: a log that was moved, deleted or replaced goes on in its place, and
+// one whose place cannot be had where it is.
+func TestEventsFileMoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "events")
+	e, err := openEventsFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	say := func(what string) {
+		t.Helper()
+		e.next = time.Time{} // a second later
+		if n, err := e.Write([]byte(what)); n != len(what) || err != nil {
+			t.Fatalf("%s: %d, %v", what, n, err)
+		}
+	}
+	holds := func(path, want string) {
+		t.Helper()
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v; want %q", path, got, err, want)
+		}
+	}
+	say("one ")
+	say("two ")
+	os.Rename(path, path+".1")
+	e.Write([]byte("three ")) // not looked at yet
+	say("four ")
+	holds(path+".1", "one two three ")
+	holds(path, "four ")
+	os.Rename(path, path+".2")
+	write(t, path, "from elsewhere ")
+	say("five ")
+	holds(path, "from elsewhere five ")
+	os.Truncate(path, 0) // copytruncate
+	say("six ")
+	holds(path, "six ")
+	os.Remove(path)
+	say("seven ")
+	holds(path, "seven ")
+	gone := dir + ".gone"
+	os.Rename(dir, gone)
+	say("eight ")
+	holds(filepath.Join(gone, "events"), "seven eight ")
+	os.Mkdir(dir, 0o700)
+	say("nine ")
+	holds(path, "nine ")
+}
