@@ -228,7 +228,7 @@ func programError(name string, err error, stderr string) error {
 	case says("does not exist", "No chain/target/match", "missing kernel module", "Couldn't load", "Could not fetch rule set",
 		"Protocol not supported", "Protocol wrong type", "RULE_APPEND failed (No such file"):
 		return &Error{op, fmt.Errorf("%w: %s", ErrUnsupported, text),
-			"the kernel needs the mangle table and the matches and targets NFQUEUE, CONNMARK, MARK, connmark, mark and multiport; iptables in its other variant (nft or legacy) may have them"}
+			"the kernel needs the mangle table and the matches and targets NFQUEUE, CONNMARK, MARK, connmark, conntrack, mark and multiport; iptables in its other variant (nft or legacy) may have them"}
 	}
 	return wrap(op, fmt.Errorf("%s (%w)", text, err))
 }

@@ -164,6 +164,11 @@ func (r Rules) rules() []string {
 	// The daemon is shown an earlier decision. Should the packet pass because
 	// nobody listens, it keeps that mark: an accept by NFQUEUE ends the table.
 	queue("-j CONNMARK --restore-mark --nfmask " + mask + " --ctmask " + mask)
+	if r.Offload {
+		// One that the kernel takes for none of its connection's can end it all the same,
+		// and could not have its mark cleared: the daemon is told (Marks.Untracked).
+		queue("-p tcp -m tcp --tcp-flags RST RST -m conntrack --ctstate INVALID -j MARK --set-xmark " + hex(m.Untracked()) + "/" + mask)
+	}
 	queue(r.target())
 
 	seen := func(rule string) { rules = append(rules, chainSeen+" "+rule) }

@@ -98,9 +98,16 @@ func (m *Model) judge(ip []byte, in, out uint32) []byte {
 		return ip // the kernel's
 	}
 	p := nfq.Packet{Payload: ip, Hook: nfq.Forward, InDev: in, OutDev: out, Mark: m.mark, ChecksumUnverified: true}
+	untracked := m.untracked(&t)
+	if untracked {
+		p.Mark = marks.Untracked()
+	}
 	r := m.engine.Packet(&p, m.now)
 	if r.Verdict != nfq.Repeat {
 		return nil
+	}
+	if untracked {
+		return ip
 	}
 	switch ours := r.Mark & marks.Mask(); {
 	case marks.Kind(ours) == nfq.Refused:
@@ -115,6 +122,13 @@ func (m *Model) judge(ip []byte, in, out uint32) []byte {
 		return slices.Clone(r.Payload)
 	}
 	return ip
+}
+
+// untracked reports whether an RST of the client's is none of the connection's to the
+// kernel (nf_conntrack_proto_tcp.c:tcp_valid_flags and tcp_in_window).
+func (m *Model) untracked(t *packet.Parsed) bool {
+	return t.Flags.Has(packet.RST) && t.Dst == m.Server.addr.Addr() &&
+		(t.Flags&(packet.SYN|packet.FIN|packet.URG) != 0 || t.Flags.Has(packet.ACK) && int32(uint32(t.Ack)-m.Server.last()) > 0)
 }
 
 // inject takes a packet of the engine's own to where it says.

@@ -131,6 +131,7 @@ func cookies() []Trick {
 func crookedCookies() []Trick {
 	const (
 		elsewhere = "before the server has shown that it has the connection, nothing goes on that its receiver would discard"
+		unknown   = "an RST that the kernel's connection tracking does not know is dropped: the connection's mark would stand"
 		ended     = "whatever the number of an RST, whose receiver takes it is the receiver's: the connection may be over"
 	)
 	bare := func(p *Peer, off int, f packet.Flags) {
@@ -236,6 +237,18 @@ func crookedCookies() []Trick {
 		{Name: "an innocent connection that is reset, with FIN, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {
 				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST|packet.FIN|packet.ACK) })
+			}},
+		{Name: "an innocent connection that is reset, with URG, and the hello on its numbers", Group: Cookies, Why: unknown,
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST|packet.URG) })
+			}},
+		{Name: "an innocent connection that is reset, acknowledging what was never sent, and the hello on its numbers", Group: Cookies, Why: unknown,
+			Play: func(p *Peer) {
+				after(p, len(p.Good), func() {
+					s := p.segment(len(p.Good), nil)
+					s.Flags, s.Ack = packet.RST|packet.ACK, s.Ack+1<<24
+					p.send(s)
+				})
 			}},
 		{Name: "most of an innocent hello, a FIN, a reset one before, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {

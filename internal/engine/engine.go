@@ -263,6 +263,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 		}
 	}
 	if f.phase == decided && !f.watched {
+		if e.invalidRST(p, seg) {
+			return e.drop(DropInvalid)
+		}
 		return e.passOn(c, p)
 	}
 	if f.phase == refused && t.Outcome == conntrack.Known {
@@ -291,7 +294,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 // what we believe, and who is to let others pass may know better.
 func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
 	e.counts.Invalid[t.Why]++
-	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !(c.Value.pinned && e.tied(c)) {
+	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !e.invalidRST(p, seg) && !(c.Value.pinned && e.tied(c)) {
 		return e.passOn(c, p)
 	}
 	if len(seg.Payload) > 0 || seg.Flags.Has(packet.URG) || t.Why == conntrack.BadFlags || t.Why == conntrack.NoAck || t.Why == conntrack.Astray ||
