@@ -86,7 +86,7 @@ func cookies() []Trick {
 				}})
 	}
 	list = append(list, Trick{Name: "an octet that never arrives, and the hello behind it", Group: Cookies,
-		Why: "what stands a few octets behind the first goes on with those in front of it",
+		Why: "what stands a few octets behind the first goes on with those in front of it", Model: "nothing is lost behind the firewall on that wire",
 		Play: func(p *Peer) {
 			p.connect()
 			p.decoy(p.segment(0, p.Hello[:1]))
