@@ -77,12 +77,12 @@ func (e *Engine) answered(c *conntrack.Conn[flow]) {
 	}
 }
 
-// asksFor finds the session that a ClientHello of TLS 1.2 or before asks for.
+// asksFor finds the session that a ClientHello of TLS 1.2 or before asks for: by its
+// ticket if it has one, whatever session id stands next to it, for that is echoed either
+// way.
 func (e *Engine) asksFor(f *flow) *session {
 	if ticket, ok := f.ins.tls.ClientHello.Ticket(); ok {
-		if x := e.cfg.Sessions.find(serverOf(f.server(), byTicket, ticket), e.now); x != nil {
-			return x
-		}
+		return e.cfg.Sessions.find(serverOf(f.server(), byTicket, ticket), e.now)
 	}
 	return e.bySessionID(f)
 }

@@ -151,6 +151,27 @@ func TestSessionsUnknown(t *testing.T) {
 	}
 }
 
+// TestSessionsOfAnother: the session id of one session next to the ticket of another. A
+// server that takes the ticket echoes the id (RFC 5077, Section 3.4), whatever it is.
+func TestSessionsOfAnother(t *testing.T) {
+	full, _ := pairOf(t, tls.VersionTLS12)
+	_, again := pairOf(t, tls.VersionTLS12)
+	l, n := sessionLab(t, nil, resuming("no", "known"))
+	l.link("192.0.2.10", "203.0.113.10", 1, 2).play(full, strategies["mss"])
+	known := l.e.cfg.Sessions.all()[0]
+	hello := again[0].bytes
+	id := hello[44 : 44+hello[43]]
+	l.e.cfg.Sessions.keep(&session{
+		key:   serverOf(netip.MustParseAddrPort("203.0.113.10:443"), bySessionID, tlswire.SessionKeyOf(id)),
+		suite: known.suite, version: known.version, began: known.began, origin: known.origin, chain: known.chain,
+	}, l.now)
+	k := l.link("192.0.2.10", "203.0.113.10", 3, 4)
+	k.play(again, strategies["mss"])
+	if len(n.drop) != 1 || n.drop[0].Decision.Reason != tlsrules.ReasonRequire(tlsrules.KeyResumed) || !k.closed() {
+		t.Errorf("%d refused: %q", len(n.drop), n.resumed)
+	}
+}
+
 // TestSessionsOfRefused: a refused connection begins no session.
 func TestSessionsOfRefused(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
