@@ -66,7 +66,7 @@ type Engine struct {
 	rested   rested[lasting]
 	packed   packed
 	leaving  *conntrack.Conn[flow] // rests when another has a packet
-	reborn   *conntrack.Conn[flow] // of the packet at hand, if conntrack.Table.Reborn
+	reborn   bool                  // the packet at hand, see conntrack.Table.Reborn
 	inFront  bool                  // the packet at hand begins an octet in front of its stream
 	maxAwake int                   // awakeMost, less in tests
 	stories  stories
@@ -132,7 +132,7 @@ func (e *Engine) decoded(p *nfq.Packet) int {
 func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 	e.now, e.in, e.out = now, p.InDev, p.OutDev
 	e.begin(now)
-	e.opening.c, e.stories.conn, e.reborn, e.hello, e.inFront = nil, nil, nil, false, false
+	e.opening.c, e.stories.conn, e.hello, e.reborn, e.inFront = nil, nil, false, false, false
 	e.counts.Packets++
 	e.counts.Bytes += uint64(len(p.Payload))
 	if p.CapLen != 0 && !e.cfg.Recorded {
@@ -164,7 +164,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if e.reborn != nil && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
+	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
 		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {
@@ -205,10 +205,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	t := e.find(seg)
 	c := t.Conn
-	if e.reborn = nil; e.table.Reborn() {
-		e.reborn = c
-	}
-	if c != nil && t.Dir == conntrack.Original && seg.Seq == c.ISS(conntrack.Original) {
+	if e.reborn = e.table.Reborn(); c != nil && t.Dir == conntrack.Original && seg.Seq == c.ISS(conntrack.Original) {
 		e.inFront = t.Outcome == conntrack.Known && inFront(c, seg)
 	}
 	if e.cfg.Recorded && c != nil {

@@ -76,7 +76,10 @@ const mostSmall = 536
 // reports whether that can be done.
 func (e *Engine) fromStart(p *nfq.Packet, seg *packet.Parsed, r *Result) bool {
 	var octets [3]byte
-	c := e.reborn
+	c := e.stories.conn
+	if c == nil { // something else has happened to it meanwhile
+		return false
+	}
 	first := c.ISS(conntrack.Original).Add(1)
 	n := first.Size(seg.Seq)
 	if n == 0 || n > uint32(len(octets)) || seg.Ack != c.ISS(conntrack.Reply).Add(1) ||
