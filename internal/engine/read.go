@@ -358,7 +358,7 @@ func (e *Engine) message(c *conntrack.Conn[flow], from tlswire.Side) bool {
 			return false
 		}
 	case tlswire.TypeServerHello:
-		if !t.HasClientHello && !unseen(c) && !e.cfg.Recorded && !e.cfg.Lossy {
+		if !t.HasClientHello && !beganUnseen(c, from) && !e.cfg.Recorded && !e.cfg.Lossy {
 			e.circumstance(c, e.cfg.Default.Malformed, tlsrules.ReasonMalformedHandshake, "handshake message: a ServerHello before the ClientHello has ended")
 			return false
 		}
@@ -479,6 +479,13 @@ func (e *Engine) notTLS(c *conntrack.Conn[flow], from tlswire.Side) {
 // unseen reports whether a connection may have said something before the first packet of
 // it that was seen.
 func unseen(c *conntrack.Conn[flow]) bool { return c.Midstream && !c.Value.answered }
+
+// beganUnseen reports whether a ServerHello may answer a ClientHello that nobody saw: of a
+// connection whose SYN alone was missed that one can have been on it (RFC 7413), if the
+// other side has begun with none behind it.
+func beganUnseen(c *conntrack.Conn[flow], from tlswire.Side) bool {
+	return unseen(c) || c.Midstream && !c.Value.ins.tls.Started(from.Other())
+}
 
 // answersText reports whether a side that spoke in clear before a ClientHello, in a
 // connection that began unseen, is about to answer that: the end of what STARTTLS or a
