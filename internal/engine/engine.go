@@ -299,6 +299,9 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 		return e.drop(DropInvalid)
 	}
 	if t.Why == conntrack.NoEntry && e.returning.has(endsOfPacket(seg), lostStream, e.now) {
+		if e.invalidRST(p, seg) {
+			return e.drop(DropInvalid)
+		}
 		return e.answer(p, 0) // what the mark says was decided of a connection that is over
 	}
 	return e.pass(p)
