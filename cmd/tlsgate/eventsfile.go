@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ type eventsFile struct {
 	path string
 	file atomic.Pointer[os.File] // closed by who does not wait for the one who writes
 	next time.Time               // when is looked again
+	torn bool                    // the last line there has not been written to its end
 }
 
 func openEventsFile(path string) (*eventsFile, error) {
@@ -39,27 +41,39 @@ func openAppending(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 }
 
+// Write writes whole lines, or what is left of one of which the beginning was written: that
+// goes nowhere, if the file with the beginning is not in its place any more.
 func (e *eventsFile) Write(b []byte) (int, error) {
+	left := 0
 	if now := time.Now(); now.After(e.next) {
 		e.next = now.Add(eventsLook)
-		e.look()
+		if e.look() && e.torn {
+			left, e.torn = bytes.IndexByte(b, '\n')+1, false
+		}
 	}
-	return e.file.Load().Write(b)
+	n, err := e.file.Load().Write(b[left:])
+	if n += left; n > left {
+		e.torn = err != nil && b[n-1] != '\n'
+	}
+	return n, err
 }
 
-// look opens the file in its place, if that is another one by now. Where none can be had,
-// the one there is goes on.
-func (e *eventsFile) look() {
+// look opens the file in its place, if that is another one by now, and reports whether it
+// has. Where none can be had, the one there is goes on.
+func (e *eventsFile) look() bool {
 	there, err := os.Stat(e.path)
 	old := e.file.Load()
 	is, err2 := old.Stat()
 	if err2 != nil || err == nil && os.SameFile(there, is) || err != nil && !errors.Is(err, os.ErrNotExist) {
-		return
+		return false
 	}
-	if f, err := openAppending(e.path); err == nil {
-		e.file.Store(f)
-		old.Close()
+	f, err := openAppending(e.path)
+	if err != nil {
+		return false
 	}
+	e.file.Store(f)
+	old.Close()
+	return true
 }
 
 func (e *eventsFile) Close() error { return e.file.Load().Close() }

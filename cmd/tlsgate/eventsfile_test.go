@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -57,4 +59,41 @@ func TestEventsFileMoved(t *testing.T) {
 	os.Mkdir(dir, 0o700)
 	say("nine ")
 	holds(path, "nine ")
+}
+
+// TestEventsFileTorn: what is left of a line whose beginning went elsewhere does not begin
+// the new file.
+func TestEventsFileTorn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := openEventsFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	long := append(bytes.Repeat([]byte("x"), 1<<20), '\n')
+	go func() {
+		reader.Read(make([]byte, 10))
+		reader.Close()
+	}()
+	n, err := e.Write(long)
+	if n == 0 || n == len(long) || err == nil {
+		t.Fatalf("%d of %d, %v", n, len(long), err)
+	}
+	os.Remove(path)
+	for _, rest := range []string{string(long[n:]) + "one\n", "two\n"} {
+		e.next = time.Time{} // a second later
+		if n, err := e.Write([]byte(rest)); n != len(rest) || err != nil {
+			t.Errorf("%d of %d, %v", n, len(rest), err)
+		}
+	}
+	if got, err := os.ReadFile(path); string(got) != "one\ntwo\n" {
+		t.Errorf("%d bytes, %.20q, %v", len(got), got, err)
+	}
 }
