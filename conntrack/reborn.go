@@ -76,6 +76,16 @@ func (c *Conn[V]) isOver() bool {
 // tcp_input.c:tcp_reset_check, and RFC 793 any in the window), and its sender has ended.
 func (c *Conn[V]) ends() { c.ended = c.ended || c.state != Close && c.Begun() }
 
+// mayEnd reports whether the server may have the connection no more for an RST: it has
+// sent it, or it is the client's, and lies where the window of the server's may be. From
+// elsewhere an RST changes nothing, or anybody's would cost its client what looks like
+// another cookie.
+func (c *Conn[V]) mayEnd(d Direction, p *packet.Parsed) bool {
+	s := &c.sides[d]
+	before := uint32(p.PayloadLen()) + 1 // its text may reach the window, or it has the FIN's number
+	return d == Reply || c.loose || p.Seq.InRange(s.acked.Sub(before), s.edge(true).Add(1))
+}
+
 // Begun reports whether the server has shown, by an acknowledgement or by what it has
 // said, that it has the connection.
 func (c *Conn[V]) Begun() bool {

@@ -40,14 +40,16 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 	bad := sane(p.Flags)
 	switch {
 	case bad != NoReason:
-		if r.Why = bad; p.Flags.Has(packet.RST) {
+		if r.Why = bad; p.Flags.Has(packet.RST) && c.mayEnd(r.Dir, p) {
 			c.ends()
 		}
 	case t.astray != nil && t.astray(c, r.Dir):
 		r.Why = Astray
 	case p.Flags.Has(packet.RST):
-		r.Why = t.reset(c, r.Dir, p)
-		c.ends()
+		mayEnd := c.mayEnd(r.Dir, p)
+		if r.Why = t.reset(c, r.Dir, p); mayEnd {
+			c.ends()
+		}
 	case p.Flags&synBits == packet.SYN:
 		if c.gaveWay(r.Dir, p) {
 			t.end(c, EndReopened)
