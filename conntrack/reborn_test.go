@@ -119,3 +119,22 @@ func TestRebornLoose(t *testing.T) {
 		}
 	}
 }
+
+// TestEndedRests: who is thought to have ended rests once no cookie can be good.
+func TestEndedRests(t *testing.T) {
+	tab, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known", isns[0])
+	tab.Rests(Resting[int]{Pack: func(*Conn[int]) (uint32, bool) { return 1, true }})
+	replay(t, tab, `
+		> A 1 1 len=100 : known
+		< A 1 101 len=50 : known
+		> A 101 51 : known
+		< R 20 0 : bad_reset`, isns[0])
+	if tab.Rest(c) {
+		t.Fatal("it rests while a cookie may be good")
+	}
+	tab.wheel.now += 5 * 60 * second
+	replay(t, tab, "> A 101 51 : known", isns[0])
+	if !tab.Rest(c) {
+		t.Error("it never rests again")
+	}
+}

@@ -41,6 +41,6 @@ func noRivals(ctx context.Context, rules nfq.Rules) error {
 	return &nfq.Error{
 		Op:   "install rules",
 		Err:  fmt.Errorf("rules of tlsgate are in place for queue %d, which another process serves: these would take its packets away", queues[0]),
-		Hint: "one daemon alone has rules in a network namespace: end the other one, or give both policies to one",
+		Hint: "one daemon alone has rules in a network namespace: end the other one, or give both policies to one; rules that nobody needs go by \"tlsgate rules down\"",
 	}
 }
