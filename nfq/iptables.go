@@ -53,9 +53,9 @@ func (r Rules) families() ([]tables, error) {
 }
 
 // Install puts the rules in place, or in the place of those that are there,
-// whatever their generation and hooks: in one step for each IP version. If the
-// second fails and the first had none before, the first is taken back. What is left of
-// ours in iptables' other variant is taken away.
+// whatever their generation and hooks: in one step for each IP version. What is left of
+// ours in iptables' other variant is taken away then. If one of that fails, rules that
+// are in place where there were none before are taken back.
 func (r Rules) Install(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
@@ -66,19 +66,21 @@ func (r Rules) Install(ctx context.Context) error {
 	}
 	var fresh []tables
 	for _, t := range families {
-		was, err := t.install(ctx, r)
-		if err != nil {
-			for _, t := range fresh {
-				err = errors.Join(err, t.remove(ctx))
-			}
-			return err
+		was, e := t.install(ctx, r)
+		if err = e; err != nil {
+			break
 		}
 		if !was {
 			fresh = append(fresh, t)
 		}
 	}
-	for _, t := range families {
-		err = errors.Join(err, t.removeElsewhere(ctx))
+	for i := 0; i < len(families) && err == nil; i++ {
+		err = families[i].removeElsewhere(ctx)
+	}
+	if err != nil {
+		for _, t := range fresh {
+			err = errors.Join(err, t.remove(ctx))
+		}
 	}
 	return err
 }

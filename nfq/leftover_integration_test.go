@@ -75,6 +75,29 @@ func TestIntegrationElsewhere(t *testing.T) {
 					}
 				}
 			}
+			// What cannot be taken away there leaves nothing of ours here.
+			broken := newNamespace(t)
+			broken.install(t, old)
+			path := os.Getenv("PATH")
+			dir := t.TempDir()
+			for _, f := range families {
+				if err := os.WriteFile(filepath.Join(dir, tables{f, before}.program("restore")), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("PATH", dir+":"+path)
+			broken.do(t, func() error {
+				if err := r.Install(context.Background()); err == nil {
+					t.Error("rules that could not be taken away are no error")
+				}
+				return nil
+			})
+			t.Setenv("PATH", path)
+			for _, f := range families {
+				if strings.Contains(broken.save(t, f, now), "TLSGATE-") {
+					t.Error("rules are in place, and nobody was to serve them")
+				}
+			}
 			// Where nobody has made tables of the legacy variant, nobody does.
 			n := newNamespace(t)
 			n.install(t, r)
