@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -384,16 +385,26 @@ func TestManyTests(t *testing.T) {
 		b.WriteString("[[test]]\nclient.to = \"2001:db8::1\"\nserver = { cipher = \"DHE-RSA-AES128-SHA\", dh_bits = 8192 }\nexpect.verdict = \"accept\"\n")
 		b.WriteString("[[test]]\nclient.protocol = \"http\"\nexpect.verdict = \"accept\"\n")
 	}
-	begun := time.Now()
+	begun := ownTime(t)
 	got, _ := results(t, b.String())
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("%d tests took %v", len(got), took)
+	if took := ownTime(t) - begun; took > 2*time.Second {
+		t.Errorf("%d tests took %v of a CPU", len(got), took)
 	}
 	for i := range got {
 		if !got[i].OK() {
 			t.Fatalf("test %d: %+v", i+1, got[i])
 		}
 	}
+}
+
+// ownTime is what this process has used of CPUs, however busy others keep them.
+func ownTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // TestHonest: no end of any test says what the engine takes for malformed,
