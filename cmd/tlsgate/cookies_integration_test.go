@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"tlsgate/internal/adversary"
@@ -45,5 +46,26 @@ func TestIntegrationCookies(t *testing.T) {
 		if n != 0 {
 			t.Errorf("it wins %d times: %s", n, name)
 		}
+	}
+}
+
+// TestIntegrationFirstOctets: a client that says an octet a segment, and does not wait for
+// its server, loses none of them to what a SYN cookie could begin.
+func TestIntegrationFirstOctets(t *testing.T) {
+	l := labtest.New(t, lab.Options{Sysctls: map[string]string{"net.ipv4.conf.all.rp_filter": "0"}})
+	if !l.Server.IPv6.IsValid() {
+		labtest.Missing(t, errors.New("missing in the kernel: IPv6"))
+	}
+	seen := serveAdversaries(t, l)
+	f := startFirewall(t, l, adversary.Policy(""))
+	tricks := adversary.Tricks()
+	i := slices.IndexFunc(tricks, func(x adversary.Trick) bool { return x.Name == "one byte a segment" })
+	for _, server := range []netip.Addr{l.Server.IPv4, l.Server.IPv6} {
+		if wrong := playOnWire(l, seen, &tricks[i], netip.AddrPortFrom(server, 443), adversary.StakeNone); wrong != "" {
+			t.Errorf("%v: %s", server, wrong)
+		}
+	}
+	if n := f.statsNow().Dropped["syn_cookie"]; n != 0 {
+		t.Errorf("%d segments were dropped", n)
 	}
 }
