@@ -285,7 +285,7 @@ func TestStopped(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	file := replaytest.Files(replaytest.Options{Packets: 3000, Open: 5}, 1)[0]
-	writing := make(chan error, 1)
+	writing, stopped := make(chan error, 1), make(chan struct{})
 	go func() {
 		w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
 		if err == nil {
@@ -293,7 +293,7 @@ func TestStopped(t *testing.T) {
 			time.AfterFunc(2*time.Second, stop) // what was written is read by then
 		}
 		writing <- err
-		<-ctx.Done()
+		<-stopped // not before: the end of the pipe is an end of its own
 		w.Close()
 	}()
 	var out bytes.Buffer
@@ -301,6 +301,7 @@ func TestStopped(t *testing.T) {
 	log := events.New(&out)
 	cfg.Engine.Sink = log
 	sum, err := replay.Run(ctx, cfg, acceptAll(t), []string{pipe})
+	close(stopped)
 	log.Close()
 	if werr := <-writing; werr != nil {
 		t.Fatal(werr)
