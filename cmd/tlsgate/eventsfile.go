@@ -20,6 +20,7 @@ type eventsFile struct {
 	file atomic.Pointer[os.File] // closed by who does not wait for the one who writes
 	next time.Time               // when is looked again
 	torn bool                    // the last line there has not been written to its end
+	half bool                    // there is half a line that somebody else has left
 }
 
 func openEventsFile(path string) (*eventsFile, error) {
@@ -31,7 +32,7 @@ func openEventsFile(path string) (*eventsFile, error) {
 		return nil, fmt.Errorf("opening the event log: %w", err)
 	}
 	e := &eventsFile{path: path}
-	e.file.Store(f)
+	e.goOnIn(f)
 	return e, nil
 }
 
@@ -50,6 +51,12 @@ func (e *eventsFile) Write(b []byte) (int, error) {
 		if e.look() && e.torn {
 			left, e.torn = bytes.IndexByte(b, '\n')+1, false
 		}
+	}
+	if e.half {
+		if _, err := e.file.Load().Write([]byte{'\n'}); err != nil {
+			return left, err
+		}
+		e.half = false
 	}
 	n, err := e.file.Load().Write(b[left:])
 	if n += left; n > left {
@@ -71,9 +78,33 @@ func (e *eventsFile) look() bool {
 	if err != nil {
 		return false
 	}
-	e.file.Store(f)
+	e.goOnIn(f)
 	old.Close()
 	return true
+}
+
+// goOnIn has what comes next written to f.
+func (e *eventsFile) goOnIn(f *os.File) {
+	e.half = endsInLine(f, e.path)
+	e.file.Store(f)
+}
+
+// endsInLine reports whether a file of that path ends within a line: who wrote it was
+// killed meanwhile (the kernel writes page by page), or had no room for the rest. Of what
+// is not a file, or cannot be read, nothing is known.
+func endsInLine(f *os.File, path string) bool {
+	is, err := f.Stat()
+	if err != nil || !is.Mode().IsRegular() || is.Size() == 0 {
+		return false
+	}
+	reading, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer reading.Close()
+	var last [1]byte
+	n, _ := reading.ReadAt(last[:], is.Size()-1)
+	return n == 1 && last[0] != '\n'
 }
 
 func (e *eventsFile) Close() error { return e.file.Load().Close() }

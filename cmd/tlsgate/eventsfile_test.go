@@ -43,9 +43,10 @@ func TestEventsFileMoved(t *testing.T) {
 	holds(path+".1", "one two three ")
 	holds(path, "four ")
 	os.Rename(path, path+".2")
-	write(t, path, "from elsewhere ")
+	write(t, path, "from elsewhere\nand half")
 	say("five ")
-	holds(path, "from elsewhere five ")
+	say("more ")
+	holds(path, "from elsewhere\nand half\nfive more ")
 	os.Truncate(path, 0) // copytruncate
 	say("six ")
 	holds(path, "six ")
@@ -95,5 +96,31 @@ func TestEventsFileTorn(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); string(got) != "one\ntwo\n" {
 		t.Errorf("%d bytes, %.20q, %v", len(got), got, err)
+	}
+}
+
+// TestEventsFileHalf: half a line that one who was killed has left does not take the first
+// event of the next one with it.
+func TestEventsFileHalf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	for _, tt := range []struct{ there, want string }{
+		{"", "one\ntwo\n"},
+		{"whole\n", "whole\none\ntwo\n"},
+		{"whole\nhal", "whole\nhal\none\ntwo\n"},
+	} {
+		write(t, path, tt.there)
+		e, err := openEventsFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"one\n", "two\n"} {
+			if n, err := e.Write([]byte(line)); n != len(line) || err != nil {
+				t.Errorf("%d of %d, %v", n, len(line), err)
+			}
+		}
+		e.Close()
+		if got, err := os.ReadFile(path); string(got) != tt.want || err != nil {
+			t.Errorf("behind %q: %q, %v; want %q", tt.there, got, err, tt.want)
+		}
 	}
 }
