@@ -143,22 +143,31 @@ func startFirewallOn(t testing.TB, h *lab.Host, policy string, args ...string) *
 			}
 		}
 	})
+	var half string // of a line, at the end
 	reading.Go(func() {
-		lines := bufio.NewScanner(stdout)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
+		lines := bufio.NewReader(stdout)
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				half = line
+				return
+			}
+			line = strings.TrimSuffix(line, "\n")
 			var e event
-			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-				t.Errorf("event %s: %v", lines.Text(), err)
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Errorf("event %s: %v", line, err)
 			}
 			f.mu.Lock()
-			f.events, f.lines = append(f.events, e), append(f.lines, lines.Text())
+			f.events, f.lines = append(f.events, e), append(f.lines, line)
 			f.mu.Unlock()
 		}
 	})
 	go func() {
 		reading.Wait()
 		f.cmd.Wait()
+		if how := f.cmd.ProcessState.Sys().(syscall.WaitStatus); half != "" && how.Signal() != syscall.SIGKILL {
+			t.Errorf("half an event, and nobody killed the firewall: %s", half)
+		}
 		close(f.ended)
 	}()
 	t.Cleanup(f.stop)
