@@ -74,6 +74,10 @@ var tools = []tool{
 			lua := filepath.Join(filepath.Dir(filepath.Dir(path)), "lua")
 			return []string{"--uid=0:0", fmt.Sprint("--qnum=", n), "--lua-init=@" + lua + "/zapret-lib.lua", "--lua-init=@" + lua + "/zapret-antidpi.lua"}
 		}},
+	{name: "youtubeUnblock", variable: "TLSGATE_YOUTUBEUNBLOCK", strategies: youtubeUnblockStrategies,
+		args: func(_ string, _ netip.Addr, n int) []string {
+			return []string{fmt.Sprint("--queue-num=", n), "--packet-mark=1073741824", "--sni-domains=all", "--no-dport-filter", "--udp-filter-quic=disabled"}
+		}},
 }
 
 // part is the strategies of a tool that are to run.
@@ -127,7 +131,7 @@ type toolSlot struct {
 func TestIntegrationTools(t *testing.T) {
 	found := slices.DeleteFunc(slices.Clone(tools), func(x tool) bool { return os.Getenv(x.variable) == "" })
 	if len(found) == 0 {
-		t.Fatal("none of TLSGATE_CIADPI, TLSGATE_TPWS, TLSGATE_NFQWS, TLSGATE_NFQWS2 says where a tool is")
+		t.Fatal("none of TLSGATE_CIADPI, TLSGATE_TPWS, TLSGATE_NFQWS, TLSGATE_NFQWS2, TLSGATE_YOUTUBEUNBLOCK says where a tool is")
 	}
 	for title, o := range map[string]struct{ defaults, fastOpen string }{
 		"default": {"", "1"},

@@ -216,3 +216,21 @@ func nfqws2Strategies() []strategy {
 		"--payload=empty --out-range=<s1 "+d+"send:tcp_md5 "+hello+" "+d+"fake:blob=fake_default_tls:tcp_md5",
 	)...)
 }
+
+// youtubeUnblockStrategies are youtubeUnblock's: fakes, pieces and fakes between pieces, and
+// what it does to the SYN.
+func youtubeUnblockStrategies() []strategy {
+	const alone = "--fake-sni=0"
+	splits := each([]string{"--frag=tcp", "--frag=ip"}, prefixed("--frag-sni-reverse=", "0", "1"),
+		[]string{"--frag-middle-sni=1", "--frag-middle-sni=0 --frag-sni-pos=1", "--frag-middle-sni=0 --frag-sni-pos=5", "--frag-middle-sni=1 --frag-sni-pos=0",
+			"--frag-middle-sni=0 --frag-sni-pos=100"})
+	list := strategies(true, each(one(alone), splits)...)
+	list = append(list, strategies(true, each(one(alone), splits[:2], []string{"--seg2delay=30", "--seg2delay=300", "--fk-winsize=1000", "--sni-detection=brute"})...)...)
+	spoiled := prefixed("--faking-strategy=", "randseq", "randseq --fake-seq-offset=0", "randseq --fake-seq-offset=1", "ttl --faking-ttl=5", "tcp_check", "pastseq",
+		"md5sum", "timestamp", "timestamp --faking-timestamp-decrease=100", "timestamp --faking-timestamp-decrease=2147483647", "tcp_check,timestamp",
+		"randseq,md5sum", "pastseq,ttl --faking-ttl=5")
+	fakes := []string{"--fake-sni=1", "--fake-sni=1 --fake-sni-seq-len=5", "--fake-sni=1 --fake-sni-type=random", "--fake-sni=1 --fake-sni-type=custom --fake-custom-payload=1603010001"}
+	list = append(list, strategies(false, each(fakes, spoiled, []string{"--frag=none", "--frag=tcp", "--frag=ip"})...)...)
+	list = append(list, strategies(false, each([]string{"--fake-sni=0 --frag-sni-faked=1", "--fake-sni=1 --frag-sni-faked=1"}, spoiled, prefixed("--frag-sni-reverse=", "0", "1"))...)...)
+	return append(list, strategies(false, each(prefixed("--synfake=1 --synfake-len=", "0", "1", "6", "100"), []string{alone + " --frag=none", alone, "--fake-sni=1"})...)...)
+}
