@@ -74,7 +74,21 @@ func (c *Conn[V]) isOver() bool {
 // ends notes an RST, or the server's FIN, that does not count by its number: where its
 // receiver stands is what we believe (of a FIN's number Linux takes an RST too,
 // tcp_input.c:tcp_reset_check, and RFC 793 any in the window), and its sender has ended.
-func (c *Conn[V]) ends() { c.ended = c.ended || c.state != Close && c.Begun() }
+func (c *Conn[V]) ends(now int64) {
+	if c.Midstream {
+		c.ended = c.ended || c.Young(now)
+	} else {
+		c.ended = c.ended || c.state != Close && c.Begun()
+	}
+}
+
+// Over reports whether nothing is left to be said in a connection that began unseen: both
+// ends have had the other's FIN, or one has reset it, while a SYN cookie of it may be good.
+// Where it began nobody knows: any data could begin another there.
+func (c *Conn[V]) Over() bool {
+	o, r := &c.sides[Original], &c.sides[Reply]
+	return c.Midstream && (c.ended || o.finSeen && o.fin.Less(o.acked) && r.finSeen && r.fin.Less(r.acked))
+}
 
 // mayEnd reports whether the server may have the connection no more for an RST: it has
 // sent it, or it is the client's, and lies where the window of the server's may be. From
@@ -83,7 +97,7 @@ func (c *Conn[V]) ends() { c.ended = c.ended || c.state != Close && c.Begun() }
 func (c *Conn[V]) mayEnd(d Direction, p *packet.Parsed) bool {
 	s := &c.sides[d]
 	before := uint32(p.PayloadLen()) + 1 // its text may reach the window, or it has the FIN's number
-	return d == Reply || c.loose || p.Seq.InRange(s.acked.Sub(before), s.edge(true).Add(1))
+	return d == Reply && !c.Midstream || c.loose || p.Seq.InRange(s.acked.Sub(before), s.edge(true).Add(1))
 }
 
 // Begun reports whether the server has shown, by an acknowledgement or by what it has

@@ -41,14 +41,14 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 	switch {
 	case bad != NoReason:
 		if r.Why = bad; p.Flags.Has(packet.RST) && c.mayEnd(r.Dir, p) {
-			c.ends()
+			c.ends(now)
 		}
 	case t.astray != nil && t.astray(c, r.Dir):
 		r.Why = Astray
 	case p.Flags.Has(packet.RST):
 		mayEnd := c.mayEnd(r.Dir, p)
 		if r.Why = t.reset(c, r.Dir, p); mayEnd {
-			c.ends()
+			c.ends(now)
 		}
 	case p.Flags&synBits == packet.SYN:
 		if c.gaveWay(r.Dir, p) {
@@ -71,7 +71,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		}
 	default:
 		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason && r.Dir == Reply && p.Flags.Has(packet.FIN) {
-			c.ends()
+			c.ends(now)
 		}
 	}
 	if r.Why != NoReason {

@@ -27,9 +27,15 @@ const (
 )
 
 // adversaryWire is a client's port in the lab.
-type adversaryWire struct{ *lab.RawPort }
+type adversaryWire struct {
+	*lab.RawPort
+	restart func()
+}
 
 func (w adversaryWire) Pass(d time.Duration) { time.Sleep(d) }
+
+// Restart has the daemon end, and another one begin.
+func (w adversaryWire) Restart() { w.restart() }
 
 // hellosSeen are the server names that the server's program was asked for, by
 // client.
@@ -207,6 +213,11 @@ func (o *outcomes) log(t *testing.T) {
 
 // playOnWire plays a trick, and says what is wrong with what came of it.
 func playOnWire(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server netip.AddrPort, stake adversary.Stake) (wrong string) {
+	return playRestarting(l, seen, trick, server, stake, nil)
+}
+
+// playRestarting is playOnWire with a way to have the daemon end and another one begin.
+func playRestarting(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server netip.AddrPort, stake adversary.Stake, restart func()) (wrong string) {
 	for range adversaryTries {
 		port, err := l.Client.RawPort()
 		if err != nil {
@@ -217,7 +228,7 @@ func playOnWire(l *lab.Lab, seen *hellosSeen, trick *adversary.Trick, server net
 			client = netip.AddrPortFrom(l.Client.IPv6, port.Port)
 		}
 		seen.forget(client)
-		p := adversary.NewPeer(adversaryWire{port}, client, server, stake, adversaryQuiet)
+		p := adversary.NewPeer(adversaryWire{port, restart}, client, server, stake, adversaryQuiet)
 		p.Play(trick)
 		p.HangUp()
 		port.Close()

@@ -20,29 +20,33 @@ func TestIntegrationCookies(t *testing.T) {
 		labtest.Missing(t, errors.New("missing in the kernel: IPv6"))
 	}
 	seen := serveAdversaries(t, l)
-	play := func() (won map[string]int) {
+	play := func(restart func()) (won map[string]int) {
 		won = map[string]int{}
 		for _, trick := range adversary.Tricks() {
-			if trick.Group != adversary.Cookies || trick.Model != "" {
+			if trick.Group != adversary.Cookies || trick.Model != "" && trick.Model != adversary.OwnDaemon {
 				continue
 			}
 			won[trick.Name] = 0
 			for _, server := range []netip.Addr{l.Server.IPv4, l.Server.IPv6} {
-				if wrong := playOnWire(l, seen, &trick, netip.AddrPortFrom(server, 443), adversary.StakeName); wrong != "" {
+				if wrong := playRestarting(l, seen, &trick, netip.AddrPortFrom(server, 443), adversary.StakeName, restart); wrong != "" {
 					won[trick.Name]++
 				}
 			}
 		}
 		return won
 	}
-	for name, n := range play() {
+	for name, n := range play(func() {}) {
 		t.Logf("without a firewall %d of 2: %s", n, name)
 		if n == 0 {
 			t.Errorf("it wins against nobody: %s", name)
 		}
 	}
-	startFirewall(t, l, adversary.Policy(""))
-	for name, n := range play() {
+	f := startFirewall(t, l, adversary.Policy(""))
+	for name, n := range play(func() {
+		f.cmd.Process.Kill()
+		<-f.ended
+		f = startFirewall(t, l, adversary.Policy(""))
+	}) {
 		if n != 0 {
 			t.Errorf("it wins %d times: %s", n, name)
 		}

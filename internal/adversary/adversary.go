@@ -96,6 +96,10 @@ type Wire interface {
 	Pass(d time.Duration)
 }
 
+// OwnDaemon is why a trick is not played on a wire with the others: it has the daemon end
+// and another one start, for which a wire has a method Restart.
+const OwnDaemon = "it takes a daemon of its own"
+
 // behind is the smallest TTL with which a packet of the client's reaches the
 // server: with a smaller one it passes the firewall, and ends behind it.
 const behind = 32

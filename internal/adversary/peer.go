@@ -187,6 +187,9 @@ func (p *Peer) pass(d time.Duration) {
 	p.settle()
 }
 
+// restart has the daemon end, and another one begin that knows of nothing.
+func (p *Peer) restart() { p.wire.(interface{ Restart() }).Restart() }
+
 // again begins another connection on the ports.
 func (p *Peer) again(iss uint32) {
 	p.settle()

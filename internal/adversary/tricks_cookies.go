@@ -12,10 +12,12 @@ import (
 // as Linux does once its queue of SYNs is full, which the client can see to.
 func cookies() []Trick {
 	const why = "once the server may have the connection no more, what acknowledges a SYN cookie is dropped"
-	end := func(p *Peer, f packet.Flags) {
+	const forgets = "once it may be over, a connection of which only the mark is known says nothing any more"
+	end := func(p *Peer, f packet.Flags, meanwhile func()) {
 		p.open()
 		p.data(0, bytes.Clone(p.Good))
 		p.settle()
+		meanwhile()
 		s := p.segment(len(p.Good), nil)
 		s.Flags = f
 		p.send(s)
@@ -31,7 +33,7 @@ func cookies() []Trick {
 	list := []Trick{
 		{Name: "an innocent connection that is reset, its SYN again, and the hello on its numbers", Group: Cookies, Why: why,
 			Play: func(p *Peer) {
-				end(p, packet.RST)
+				end(p, packet.RST, func() {})
 				p.heard = false
 				p.connect()
 				p.ack()
@@ -39,7 +41,7 @@ func cookies() []Trick {
 			}},
 		{Name: "the same, and the hello where the innocent one ended", Group: Cookies, Why: why,
 			Play: func(p *Peer) {
-				end(p, packet.RST)
+				end(p, packet.RST, func() {})
 				p.ISS, p.irs = p.ISS+uint32(len(p.Good)), p.irs+uint32(len(p.Good))
 				p.send(p.segment(0, p.Hello))
 				p.settle()
@@ -47,7 +49,7 @@ func cookies() []Trick {
 			}},
 		{Name: "the same, and the hello in the middle of the innocent one", Group: Cookies, Why: why,
 			Play: func(p *Peer) {
-				end(p, packet.RST)
+				end(p, packet.RST, func() {})
 				p.ISS, p.irs = p.ISS+99, p.irs+99
 				p.send(p.segment(0, nil))
 				p.data(0, p.Hello)
@@ -119,7 +121,20 @@ func cookies() []Trick {
 	}{{"is reset", packet.RST}, {"is reset, with ACK", packet.RST | packet.ACK}, {"ends", packet.FIN | packet.ACK}} {
 		list = append(list, Trick{Name: "an innocent connection that " + e.name + ", and the hello on its numbers", Group: Cookies, Why: why,
 			Play: func(p *Peer) {
-				end(p, e.flags)
+				end(p, e.flags, func() {})
+				p.data(0, p.Hello)
+			}}, Trick{Name: "an innocent connection, a restart, it " + e.name + ", and the hello on its numbers", Group: Cookies, Why: forgets, Model: OwnDaemon,
+			Play: func(p *Peer) {
+				end(p, e.flags, p.restart)
+				p.data(0, p.Hello)
+			}}, Trick{Name: "an innocent connection that makes room for others, it " + e.name + ", and the hello on its numbers", Group: Cookies, Why: forgets,
+			Ambiguous: e.flags.Has(packet.RST), Model: "it takes as many connections as limits allow",
+			Play: func(p *Peer) {
+				end(p, e.flags, func() {
+					for range 2 { // the first finds it too young to make room
+						p.wire.(*Model).Crowd(100)
+					}
+				})
 				p.data(0, p.Hello)
 			}})
 	}

@@ -63,20 +63,20 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the daemon starts between the handshake and the hello", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts between the handshake and the hello", Group: Middle, Model: OwnDaemon,
 			Why: "a hello in a connection that began unseen is judged as any other",
 			Play: func(p *Peer) {
 				p.open()
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.data(0, p.Hello)
 			},
 		},
 		{
-			Name: "the daemon starts between SYN and SYN-ACK", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts between SYN and SYN-ACK", Group: Middle, Model: OwnDaemon,
 			Why: "a SYN-ACK tells where both begin",
 			Play: func(p *Peer) {
 				p.send(p.syn())
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.pass(time.Second)
 				p.answered()
 				p.ack()
@@ -84,11 +84,11 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the daemon starts between SYN and SYN-ACK, and an empty record comes first", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts between SYN and SYN-ACK, and an empty record comes first", Group: Middle, Model: OwnDaemon,
 			Why: "a connection whose SYN-ACK was seen is judged from its first byte",
 			Play: func(p *Peer) {
 				p.send(p.syn())
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.pass(time.Second)
 				p.answered()
 				p.ack()
@@ -96,11 +96,11 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the daemon starts, and the client acknowledges what the server has not said yet", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts, and the client acknowledges what the server has not said yet", Group: Middle, Model: OwnDaemon,
 			Ambiguous: true, Why: "what is said after it was acknowledged is ambiguous",
 			Play: func(p *Peer) {
 				p.open()
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.send(p.segment(-1, nil)) // a keep-alive, which the server answers
 				p.settle()
 				s := p.segment(0, nil)
@@ -110,11 +110,11 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the same, between two pieces of the hello", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the same, between two pieces of the hello", Group: Middle, Model: OwnDaemon,
 			Ambiguous: true, Why: "an acknowledgement changes nothing of what its sender has said",
 			Play: func(p *Peer) {
 				p.open()
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.send(p.segment(-1, nil))
 				p.settle()
 				p.data(0, p.Hello[:2])
@@ -126,12 +126,12 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the daemon starts, and the client's port is the lower one", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts, and the client's port is the lower one", Group: Middle, Model: OwnDaemon,
 			Why: "a hello says who is the client, whatever the ports look like",
 			Play: func(p *Peer) {
 				p.Client = netip.AddrPortFrom(p.Client.Addr(), 100)
 				p.open()
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.data(0, p.Hello)
 			},
 		},
@@ -146,11 +146,11 @@ func middles() []Trick {
 			},
 		},
 		{
-			Name: "the daemon starts, and the hello comes in pieces and backward", Group: Middle, Model: "it takes a daemon of its own",
+			Name: "the daemon starts, and the hello comes in pieces and backward", Group: Middle, Model: OwnDaemon,
 			Why: "a hello in a connection that began unseen is judged as any other",
 			Play: func(p *Peer) {
 				p.open()
-				p.wire.(*Model).Restart()
+				p.restart()
 				p.ack()
 				p.data(100, p.Hello[100:])
 				p.data(50, p.Hello[50:100])

@@ -164,7 +164,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
+	if (e.reborn || e.afterwards(seg)) && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
 		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {
@@ -298,13 +298,22 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}
-	if t.Why == conntrack.NoEntry && e.returning.has(endsOfPacket(seg), lostStream, e.now) {
+	if t.Why == conntrack.NoEntry && (e.now-e.began <= conntrack.CookieAge || e.returning.has(endsOfPacket(seg), lostStream, e.now)) {
 		if e.invalidRST(p, seg) {
 			return e.drop(DropInvalid)
 		}
-		return e.answer(p, 0) // what the mark says was decided of a connection that is over
+		if m := e.cfg.Marks; m.Kind(p.Mark&m.Mask()) == nfq.Accepted {
+			return e.answer(p, 0) // that was decided of a connection that is over
+		}
 	}
 	return e.pass(p)
+}
+
+// afterwards reports whether a segment brings data of a connection that an earlier run
+// has decided, or that was evicted, and that is over: its server may begin another with it.
+func (e *Engine) afterwards(seg *packet.Parsed) bool {
+	c := e.stories.conn
+	return c != nil && c.Midstream && c.Value.phase == decided && seg.PayloadLen() > 0 && c.Over()
 }
 
 // full answers a packet for which the table has no room.

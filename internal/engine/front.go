@@ -77,7 +77,7 @@ const mostSmall = 536
 func (e *Engine) fromStart(p *nfq.Packet, seg *packet.Parsed, r *Result) bool {
 	var octets [3]byte
 	c := e.stories.conn
-	if c == nil { // something else has happened to it meanwhile
+	if c == nil || c.Midstream { // something else has happened to it meanwhile, or before
 		return false
 	}
 	first := c.ISS(conntrack.Original).Add(1)

@@ -3,29 +3,87 @@ package engine
 import (
 	"testing"
 
+	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
 
-// TestReturningInvalidRST: of a decided connection that had to make room an RST that the
-// kernel's connection tracking does not know cannot clear the mark, and does not pass.
+// TestReturningInvalidRST: an RST that the kernel's connection tracking does not know
+// cannot clear the mark, and does not pass, of a decided connection that had to make room,
+// nor where what one is may have been decided by a run before this one.
 func TestReturningInvalidRST(t *testing.T) {
-	for _, room := range []bool{false, true} {
+	for _, tt := range []struct {
+		what   string
+		known  bool
+		later  int64
+		passes bool
+	}{
+		{what: "of one that made room", known: true},
+		{what: "of another, soon after the start"},
+		{what: "of another", later: 300 * second, passes: true},
+	} {
 		cfg := config()
 		cfg.Limits.Connections = 64
 		l := newLab(t, cfg, blocked("api.evil.example"))
 		k, other := l.link4(), l.link4()
 		k.play(recording(t, "tls13"), strategies["mss"])
-		l.now += 11 * second
+		l.now += 11*second + tt.later
 		for range 64 {
 			l.link4().open()
 		}
 		l.alter = func(p *nfq.Packet) { p.Mark = foreign | l.marks.Untracked() }
-		if room { // of a connection that nothing is known of
+		if !tt.known {
 			k = other
 		}
-		if passed := k.raw(k.segment(original, 0, nil, packet.RST)); passed != room {
-			t.Errorf("nothing known %v: passed %v", room, passed)
+		if passed := k.raw(k.segment(original, 0, nil, packet.RST)); passed != tt.passes {
+			t.Errorf("%s: passed %v", tt.what, passed)
+		}
+	}
+}
+
+// TestAfterwards: what an earlier run has accepted says nothing any more once it is over,
+// while a SYN cookie of it may be good, and its mark is gone with it.
+func TestAfterwards(t *testing.T) {
+	turns := recording(t, "tls13")
+	fin := func(k *link, d conntrack.Direction) {
+		k.raw(k.segment(d, len(k.ends[d.Other()].got), nil, packet.FIN|packet.ACK))
+		s := k.segment(d.Other(), len(k.ends[d].got), nil, packet.ACK)
+		s.ack++
+		k.raw(s)
+	}
+	for _, offload := range []bool{false, true} {
+		for _, tt := range []struct {
+			what         string
+			later        int64 // than the start of this run
+			end          func(k *link)
+			passes, mark bool
+		}{
+			{what: "goes on", end: func(*link) {}, passes: true, mark: true},
+			{what: "is reset", end: func(k *link) { k.rst(original) }},
+			{what: "is reset by its server", end: func(k *link) { k.rst(reply) }},
+			{what: "ends", end: (*link).close},
+			{what: "ends for the client", end: func(k *link) { fin(k, original) }, passes: true, mark: true},
+			{what: "ends for the server", end: func(k *link) { fin(k, reply) }, passes: true},
+			{what: "is reset, being old", later: 300 * second, end: func(k *link) { k.rst(original) }, passes: true, mark: true},
+		} {
+			cfg := config()
+			cfg.Offload, cfg.Default.Midstream = offload, MidstreamReset
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(turns, strategies["mss"])
+			l.e.Close(l.now)
+			l.e = New(l.e.cfg, blocked("api.evil.example"))
+			l.e.Tick(l.now)
+			k.ack(original)
+			l.now += tt.later
+			tt.end(k)
+			if has := k.mark == l.marks.Accepted(l.e.cfg.Generation); has != tt.mark {
+				t.Errorf("who %s, offload %v: mark %#x", tt.what, offload, k.mark)
+			}
+			k.ack(original)
+			if passed := k.data(original, 0, []byte("text")); passed != tt.passes {
+				t.Errorf("who %s, offload %v: passed %v", tt.what, offload, passed)
+			}
 		}
 	}
 }
