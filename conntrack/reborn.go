@@ -104,7 +104,7 @@ func (c *Conn[V]) mayEnd(d Direction, p *packet.Parsed) bool {
 // said, that it has the connection.
 func (c *Conn[V]) Begun() bool {
 	o, r := &c.sides[Original], &c.sides[Reply]
-	return o.iss.Add(1).Less(o.acked) || r.iss.Add(1).Less(r.end)
+	return o.iss.Size(o.acked) > 1 || r.iss.Size(r.end) > 1 // however far: both may be 2 GiB on
 }
 
 // Ends reports whether the server may soon have the connection no more, while a cookie

@@ -138,3 +138,21 @@ func TestEndedRests(t *testing.T) {
 		t.Error("it never rests again")
 	}
 }
+
+// TestBegun: a connection has begun for good, however much both ends have said.
+func TestBegun(t *testing.T) {
+	for _, isn := range isns {
+		_, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 : known", isn)
+		if c.Begun() {
+			t.Fatalf("ISNs %#x: it has begun", isn)
+		}
+		for _, n := range []uint32{2, 1 << 31, 3 << 30, 1<<32 - 1} {
+			for d := range c.sides {
+				c.sides[d].acked, c.sides[d].end = isn[d].Add(n), isn[d].Add(n)
+			}
+			if !c.Begun() {
+				t.Errorf("ISNs %#x: %d octets further on it has not", isn, n)
+			}
+		}
+	}
+}
