@@ -36,12 +36,12 @@ func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
 	first := o.iss.Add(1)
 	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
 	switch {
-	case p.Seq == first && (o.acked == o.iss || o.acked == first) && !c.loose:
+	case p.Seq == first && o.iss.Size(o.acked) <= 1 && !c.loose:
 		return false // both begin alike
 	case c.isOver():
 		return apart < cookieSizes || -apart < cookieSizes
 	}
-	return !c.Begun() && apart != 0 && -apart < cookieSizes
+	return !c.Begun() && !c.loose && -apart < cookieSizes // of what is loose the kernel lets all others pass
 }
 
 // rebornElsewhere is reborn of a segment that does not fit: a server that has the

@@ -156,3 +156,28 @@ func TestBegun(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftEarly: of a connection that was left to the kernel before its server was heard
+// nothing says that it has not begun. It is not to lose its last octets.
+func TestLeftEarly(t *testing.T) {
+	for _, isn := range isns {
+		tab, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known", isn)
+		c.Loosen()
+		for _, line := range []string{"> A 1 1 len=2 : known", "> FA 3 1 len=9 : known"} {
+			if replay(t, tab, line, isn); tab.Reborn() {
+				t.Errorf("ISNs %#x: %q is taken for another's", isn, line)
+			}
+		}
+	}
+}
+
+// TestRebornLossy: where packets may pass unseen all may fit that a client sends, and so
+// may another cookie.
+func TestRebornLossy(t *testing.T) {
+	for _, isn := range isns {
+		tab := New[int](Config{Lossy: true}, nil)
+		if replay(t, tab, "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 : known\n> A 500 500 len=100 : known", isn); !tab.Reborn() {
+			t.Errorf("ISNs %#x: it passes", isn)
+		}
+	}
+}
