@@ -53,7 +53,7 @@ func (c *Conn[V]) rebornElsewhere(p *packet.Parsed, now int64) bool {
 
 // mayBegin reports whether any segment could begin anything.
 func (c *Conn[V]) mayBegin(p *packet.Parsed, now int64) bool {
-	return !c.Midstream && c.sides[Original].seen && c.sides[Reply].seen && c.Young(now) && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
+	return !c.Midstream && c.sides[Reply].seen && c.Young(now) && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
 }
 
 // Young reports whether a cookie of the connection may still be good. A SYN that is

@@ -21,6 +21,12 @@ func TestReborn(t *testing.T) {
 			> A  1 1 len=100 : known
 			< A  1 101 len=50 : known
 			> A  101 51 : known`
+		alike = answered + `
+			> A  1 1 len=50 : known
+			< A  1 51 len=50 : known`
+		reset = alike + `
+			> A  51 51 len=50 : known
+			> R  101 0 : known`
 	)
 	tests := []struct {
 		name, script string
@@ -55,6 +61,20 @@ func TestReborn(t *testing.T) {
 		{"behind a FIN of the server's outside the window", begun + "\n< FA 100000 101 : out_of_window\n> A 1 1 len=100 : known", 0, true},
 		{"behind a FIN of the client's outside the window", begun + "\n> FA 100000 51 : out_of_window\n> A 1 1 len=100 : known", 0, false},
 		{"behind an RST before anything was said", open + "\n> R 1 0 : known\n> A 1 1 len=100 : known", 0, false},
+		{"behind an RST with FIN, of one that was heard since", open + "\n> RFA 1 1 : bad_flags\n> A 1 1 len=100 : known\n< A 1 101 : known\n> A 1 1 len=100 : known", 0, false},
+		{"behind an RST, a smaller segment size", reset + "\n> A 4 1 len=9 : known", 0, true},
+		{"behind an RST, one smaller than any", reset + "\n> A 5 1 len=9 : known", 0, false},
+		{"behind an RST, a larger segment size", reset + "\n> A 1 4 len=9 : known", 0, true},
+		{"behind an RST, one larger than any", reset + "\n> A 1 5 len=9 : known", 0, false},
+		{"behind its own FIN, as much said on both sides", alike + "\n> FA 51 51 : known\n> A 52 51 : known", 0, false},
+		{"behind its own FIN, what the server never said", alike + "\n> FA 51 51 : known\n> A 52 500 : bad_ack", 0, false},
+		{"before it has the server's FIN, as much said on both sides", alike + "\n< FA 51 51 : known\n> A 51 51 : known", 0, false},
+		{"once it has the server's FIN", alike + "\n< FA 51 51 : known\n> A 51 52 : known\n> A 51 51 : known", 0, true},
+		{"what a server never said that spoke first", open + "\n< A 1 1 len=50 : known\n> A 1 500 : bad_ack", 0, false},
+		{"before the server's answer", "> S 0 0 : opened\n> A 1 500 : bad_state", 0, false},
+		{"a FIN of another cookie", open + "\n> FA 1 500 : bad_ack", 0, false},
+		{"a FIN of another cookie, and data", open + "\n> FA 1 500 len=10 : bad_ack", 0, true},
+		{"of one that began unseen", "> A 1 1 len=100 : midstream\n< A 1 101 : known\n> R 101 0 : known\n> A 1 1 len=100 : known", 0, false},
 		{"behind an RST, minutes later", begun + "\n> R 101 0 : known\n> A 101 51 : known\n> A 1 1 len=100 : known", 5 * time.Minute, false},
 	}
 	for _, tt := range tests {
@@ -89,6 +109,7 @@ func TestRebornLate(t *testing.T) {
 		> A 1 1 : known
 		> A 1 1 len=100 : known
 		< A 1 101 len=50 : known
+		< SA 0 1 : known
 		> R 101 0 : known`, isns[0])
 	replay(t, tab, "> A 1 1 len=100 : known", isns[0])
 	if !tab.Reborn() || !c.Ends(tab.wheel.now) {
@@ -103,10 +124,12 @@ func TestRebornLate(t *testing.T) {
 // checked, and say nothing of whether its server has it.
 func TestRebornLoose(t *testing.T) {
 	for name, end := range map[string]string{
-		"a reset, and a FIN from far away":   "> R 101 0 : known\n> FA 0x80000065 51 : known",
-		"a FIN, acknowledged from far away":  "< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x80000033 : known\n> A 101 0x100000032 : known",
-		"the same, before it was sent":       "> A 101 0x7fffff00 : known\n< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x100000032 : known",
-		"a reset, and numbers from far away": "> R 101 0 : known\n> A 0x80000065 0x80000033 : known\n> A 0x100000064 51 : known",
+		"a reset, and a FIN from far away":    "> R 101 0 : known\n> FA 0x80000065 51 : known",
+		"a FIN, acknowledged from far away":   "< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x80000033 : known\n> A 101 0x100000032 : known",
+		"the same, before it was sent":        "> A 101 0x7fffff00 : known\n< FA 51 101 : known\n> A 101 52 : known\n> A 101 0x100000032 : known",
+		"a reset, and back to where it began": "> R 101 0 : known\n> A 0x80000065 51 : known\n> A 1 51 : known",
+		"a reset with FIN, from far away":     "> RFA 0x8000000 51 : bad_flags",
+		"a reset, and numbers from far away":  "> R 101 0 : known\n> A 0x80000065 0x80000033 : known\n> A 0x100000064 51 : known",
 	} {
 		for _, isn := range isns {
 			tab, c := play(t, "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 len=100 : known\n< A 1 101 len=50 : known", isn)
@@ -132,10 +155,34 @@ func TestEndedRests(t *testing.T) {
 	if tab.Rest(c) {
 		t.Fatal("it rests while a cookie may be good")
 	}
-	tab.wheel.now += 5 * 60 * second
+	tab.wheel.now += 3 * 60 * second
+	replay(t, tab, "< SA 0 1 : known", isns[0]) // that one is late says nothing
+	tab.wheel.now += 2 * 60 * second
 	replay(t, tab, "> A 101 51 : known", isns[0])
 	if !tab.Rest(c) {
 		t.Error("it never rests again")
+	}
+}
+
+// TestEnds: who may soon have the connection no more.
+func TestEnds(t *testing.T) {
+	const begun = "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 len=100 : known\n< A 1 101 len=50 : known"
+	for _, tt := range []struct {
+		name, script string
+		want         bool
+	}{
+		{"neither", begun, false},
+		{"an RST", begun + "\n> R 101 0 : known", true},
+		{"an RST that does not count", begun + "\n> A 101 51 : known\n< R 20 0 : bad_reset", true},
+		{"the server's FIN", begun + "\n< FA 51 101 : known", true},
+		{"the client's FIN", begun + "\n> FA 101 51 : known", false},
+	} {
+		for _, isn := range isns {
+			tab, c := play(t, tt.script, isn)
+			if got, late := c.Ends(tab.wheel.now), c.Ends(tab.wheel.now+5*60*second); got != tt.want || late {
+				t.Errorf("%s: ISNs %#x: %v, minutes later %v", tt.name, isn, got, late)
+			}
+		}
 	}
 }
 
