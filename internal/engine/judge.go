@@ -234,11 +234,12 @@ func (e *Engine) ambiguous(c *conntrack.Conn[flow], reason tlsrules.Reason, deta
 
 // malformed decides a connection whose bytes break TLS's syntax. One that a
 // rule has accepted whatever it carries is not read any further, unless what it
-// accepted is a hello that no server has answered: it may have taken it for text.
+// accepted is a hello that no ServerHello has answered: its server may have taken it
+// for text, or have asked for another (RFC 8446, Section 4.1.4) that it can read.
 func (e *Engine) malformed(c *conntrack.Conn[flow], from tlswire.Side) {
 	f := &c.Value
 	fault := f.ins.tls.Fault
-	if f.ins.certain() && (f.trusted || f.ins.tls.HasServerHello || f.ins.tls.Retry) {
+	if f.ins.certain() && (f.trusted || f.ins.tls.HasServerHello) {
 		f.complete = true
 		e.advance(c)
 		return
