@@ -31,3 +31,20 @@ require = { sni = "` + Permitted + `", cipher = ["TLS_AES_128_GCM_SHA256", "TLS_
 action  = "accept"
 `
 }
+
+// Names refuses names, and accepts all others for good: it decides at the hello.
+func Names(defaults string) string {
+	return "[default]\n" + defaults + `
+[intercept]
+ports = ["443", "8443"]
+
+[[rule]]
+name   = "names"
+match  = { sni = ["` + Forbidden + `", "*.evil.example"] }
+action = "reset"
+
+[[rule]]
+name   = "others"
+action = "accept"
+`
+}
