@@ -278,6 +278,25 @@ var dialogues = []struct {
 		S: +OK
 		C* hello
 		S* answer`},
+	{"pop3, which mechanisms there are", POP3, `
+		S: +OK
+		C: AUTH
+		S: +OK
+		S: PLAIN
+		S: .
+		C< "auth \t\r\n"
+		S: +OK
+		S: .
+		C: STLS
+		S: +OK
+		C* hello
+		S* answer`},
+	{"pop3, a login by a mechanism", 0, `
+		S: +OK
+		C: AUTH PLAIN AGEAYg==
+		= clear
+		S: +OK
+		= over`},
 	{"pop3, an answer to something else", POP3, `
 		S: +OK
 		C: USER a

@@ -135,20 +135,26 @@ type popState struct {
 	lost    bool  // some commands were not counted
 }
 
+// pop3Command takes a line of a POP3 client. AUTH alone asks which mechanisms there are
+// (Dovecot and Cyrus answer it, for clients older than RFC 2449), and is no login.
 func (c *Conn) pop3Command(line []byte) Status {
 	var word [16]byte
-	command, _ := field(line, &word)
+	command, rest := field(line, &word)
 	if string(command) == "STLS" {
 		c.ask()
 	}
+	asks := string(command) == "AUTH" && len(bytes.TrimSpace(rest)) == 0
 	switch string(command) {
 	case "PASS", "APOP", "AUTH":
-		c.pop.login = true
+		c.pop.login = !asks
 	default:
 		c.pop.login = false
 	}
 	if c.pop.waiting++; c.pop.waiting < 0 {
 		c.pop.lost = true
+	}
+	if asks {
+		return NeedMore
 	}
 	return before(beforePOP3, command)
 }
