@@ -249,6 +249,25 @@ func crookedCookies() []Trick {
 					}
 				})
 			}},
+		{Name: "an innocent connection whose last acknowledgement and reset come at once, and the hello on its numbers", Group: Cookies,
+			Why: "what ends a connection clears its mark, whatever that said when the packet was queued",
+			Play: func(p *Peer) {
+				p.open()
+				p.data(0, bytes.Clone(p.Good))
+				for b := p.wire.Recv(p.patient); b != nil; b = p.wire.Recv(p.patient) {
+					p.take(b)
+				}
+				old := p.segment(len(p.Good), nil)
+				old.Ack = p.irs + 1
+				for range 200 { // whoever reads them is busy
+					p.send(old)
+				}
+				p.ack()
+				bare(p, len(p.Good), packet.RST)
+				p.settle()
+				p.got, p.stream, p.early = nil, nil, map[int]byte{}
+				p.data(0, p.Hello)
+			}},
 		{Name: "an innocent connection that is reset, with FIN, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {
 				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST|packet.FIN|packet.ACK) })

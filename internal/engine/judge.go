@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"tlsgate/conntrack"
+	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 	"tlsgate/tlsrules"
 	"tlsgate/tlsrules/tlswire"
@@ -177,8 +178,12 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 			e.release(c)
 		}
 	}
-	want := uint32(0)
-	if f.phase == decided && !c.Ends(e.now) && !(f.pinned && e.tied(c)) {
+	want, clears := uint32(0), e.seg.Flags.Has(packet.SYN|packet.ACK) // one accepted before it on the ports
+	switch {
+	case f.phase != decided:
+	case c.Ends(e.now):
+		clears = true
+	case !(f.pinned && e.tied(c)):
 		want = e.accepts()
 		if e.cfg.Offload && !f.offloaded {
 			f.offloaded = true
@@ -188,6 +193,9 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 	}
 	if f.offloaded || f.phase == decided && e.awake() > e.maxAwake {
 		e.leaving = c
+	}
+	if want == 0 && clears {
+		return e.clear(p)
 	}
 	return e.answer(p, want)
 }
@@ -201,8 +209,18 @@ func (e *Engine) pass(p *nfq.Packet) Result {
 	return e.answer(p, p.Mark&e.cfg.Marks.Mask())
 }
 
+// clear lets a packet pass behind which the connection's mark says nothing. What that
+// says is not asked: packets in front of this one have been answered since it was queued.
+func (e *Engine) clear(p *nfq.Packet) Result {
+	m := e.cfg.Marks
+	if m.Mask() == 0 {
+		return Result{Verdict: nfq.Accept}
+	}
+	return Result{Verdict: nfq.Repeat, Mark: m.Set(p.Mark, m.Clear())}
+}
+
 // answer lets a packet pass; want is what the connection's mark should say. The
-// packet was queued with that mark restored, so p.Mark tells what it says now.
+// packet was queued with that mark restored, so p.Mark tells what it said then.
 func (e *Engine) answer(p *nfq.Packet, want uint32) Result {
 	m := e.cfg.Marks
 	if m.Mask() == 0 { // no rules of ours read the mark
