@@ -16,17 +16,18 @@ import (
 func TestRandomCookies(t *testing.T) {
 	policies := []string{Policy(""), Strict(""), strings.Replace(Policy(""), "[[rule]]", recordsRead+"[[rule]]", 1)}
 	stacks := []Stack{{Name: "Linux", Cookies: true}, {Name: "Linux, IPv6", Cookies: true, Larger: 1}, {Name: "RFC 793", RFC793: true, Cookies: true}}
-	midstreams := []engine.Midstream{engine.MidstreamAccept, engine.MidstreamInspect}
+	midstreams := []engine.Midstream{engine.MidstreamAccept, engine.MidstreamInspect, engine.MidstreamReset}
 	for i := range uint64(*randoms) {
 		r := rand.New(rand.NewPCG(*seed+i, 2))
 		which := r.IntN(3)
 		policy := policyOf(t, policies[which])
 		stack := stacks[r.IntN(3)]
 		client, server := netip.MustParseAddrPort("198.18.1.2:61000"), netip.MustParseAddrPort("198.18.2.2:443")
-		m := NewModel(policy, midstreams[r.IntN(2)], stack, server)
+		midstream := midstreams[r.IntN(3)]
+		m := NewModel(policy, midstream, stack, server)
 		p := NewPeer(m, client, server, Stake(r.IntN(2)), 100*time.Millisecond)
 		c := composer{r: r, p: p}
-		c.playCookies(which == 2)
+		c.playCookies(which == 2, midstream == engine.MidstreamReset)
 		if how := p.Won(m.Server.names); how != "" {
 			t.Fatalf("seed %d, %s, %s: %s; refused for %v:\n%s", *seed+i, stack.Name, p.Stake, how, m.Reasons(), strings.Join(c.said, "\n"))
 		}
@@ -40,8 +41,9 @@ require = { content_type = ["handshake", "change_cipher_spec", "application_data
 `
 
 // playCookies plays with cookies of another minute only where all is read: docs/EVASION.md,
-// "What is left".
-func (c *composer) playCookies(read bool) {
+// "What is left". So it is with a daemon that starts again, but where it resets what began
+// unseen.
+func (c *composer) playCookies(read, restarts bool) {
 	r, p := c.r, c.p
 	if p.Stamps = r.IntN(2) == 0; p.Stamps {
 		p.Options = []byte{2, 4, 5, 180, 1, 3, 3, 14}
@@ -51,7 +53,7 @@ func (c *composer) playCookies(read bool) {
 		p.ack()
 	}
 	for range 2 + r.IntN(9) {
-		switch r.IntN(8) {
+		switch r.IntN(9) {
 		case 0:
 			c.further(read)
 		case 1:
@@ -73,6 +75,11 @@ func (c *composer) playCookies(read bool) {
 			p.data(n/2, p.Good[n/2:])
 			p.settle()
 		case 5:
+			if restarts {
+				c.say("the daemon starts again")
+				p.restart()
+			}
+		case 6:
 			c.say("what it had is forgotten")
 			p.got, p.stream, p.early = nil, nil, map[int]byte{}
 		default:
