@@ -164,7 +164,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if (e.reborn || e.afterwards(seg)) && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
+	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
 		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {
@@ -250,6 +250,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if f.gate.has(atGate) {
 		e.gated(c)
 	}
+	if f.phase == decided {
+		e.afterwards(c, seg)
+	}
 	f.devices[t.Dir] = p.InDev
 	if p.OutDev != 0 {
 		f.devices[t.Dir.Other()] = p.OutDev
@@ -291,6 +294,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 // what we believe, and who is to let others pass may know better.
 func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
 	e.counts.Invalid[t.Why]++
+	if t.Conn != nil && t.Conn.Value.phase == decided {
+		e.afterwards(t.Conn, seg)
+	}
 	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !e.invalidRST(p, seg) && !(c.Value.pinned && e.tied(c)) {
 		return e.passOn(c, p)
 	}
@@ -309,11 +315,10 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 	return e.pass(p)
 }
 
-// afterwards reports whether a segment brings data of a connection that an earlier run
-// has decided, or that was evicted, and that is over: its server may begin another with it.
-func (e *Engine) afterwards(seg *packet.Parsed) bool {
-	c := e.stories.conn
-	return c != nil && c.Midstream && c.Value.phase == decided && seg.PayloadLen() > 0 && c.Over()
+// afterwards notes that a segment brings data of a decided connection that began unseen,
+// and is over: its server may begin another with it.
+func (e *Engine) afterwards(c *conntrack.Conn[flow], seg *packet.Parsed) {
+	e.reborn = e.reborn || c.Midstream && seg.PayloadLen() > 0 && c.Over()
 }
 
 // full answers a packet for which the table has no room.
