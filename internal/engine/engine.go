@@ -90,6 +90,7 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 	}
 	e := &Engine{cfg: cfg, policy: policy, mail: newMailbox(), maxAwake: awakeMost}
 	e.shut.opens.Store(never)
+	e.forgotten.lasts, e.returning.lasts = forgottenAge, conntrack.CookieAge
 	e.bound()
 	e.stories.bound(cfg.Limits.Stories, cfg.FirstID, cfg.StepID)
 	e.table = conntrack.New(conntrack.Config{
@@ -100,9 +101,6 @@ func New(cfg Config, policy *tlsrules.Policy) *Engine {
 		FirstID:     cfg.FirstID,
 		StepID:      cfg.StepID,
 	}, e.ended)
-	known := max(cfg.Limits.Connections, 1<<14) // a small filter takes strangers for them
-	e.forgotten = forgotten{limit: known, lasts: forgottenAge}
-	e.returning = forgotten{limit: known, lasts: conntrack.CookieAge}
 	if !cfg.Recorded {
 		e.table.Suspect(e.astray)
 		e.table.Rests(conntrack.Resting[flow]{Pack: e.pack, Unpack: e.unpack, Passes: e.passes})

@@ -3,6 +3,7 @@ package engine
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"time"
 
 	"tlsgate/conntrack"
@@ -17,7 +18,7 @@ import (
 // takes for another is only ever one that began unseen. The zero forgotten knows
 // nothing, and holds no memory until there is something to know.
 type forgotten struct {
-	limit int   // connections of the table
+	limit int   // connections of the table, or more: see bound
 	lasts int64 // how long one is known at least
 	seed  maphash.Seed
 	bits  [2][]uint64 // this age's, and those of the one before
@@ -32,6 +33,9 @@ const (
 	// that is noted.
 	forgottenBits   = 16
 	forgottenHashes = 4
+	// forgottenLeast is what there is room for at least: a small filter takes strangers
+	// for those that it knows.
+	forgottenLeast = 1 << 14
 )
 
 const forgottenText = "it was seen before, and not read to its end: what its server has of it is not known"
@@ -102,6 +106,19 @@ func endsOfPacket(p *packet.Parsed) [2]netip.AddrPort {
 	return [2]netip.AddrPort{netip.AddrPortFrom(p.Src, p.SrcPort), netip.AddrPortFrom(p.Dst, p.DstPort)}
 }
 
+// bound makes room for those of a table of so many connections. Who is known stays so:
+// of what is repeated every copy knows him.
+func (x *forgotten) bound(connections int) {
+	x.limit = max(connections, forgottenLeast)
+	for i, bits := range x.bits {
+		if n := len(bits); n > 0 {
+			x.bits[i] = slices.Repeat(bits, (max(x.words(), n)+n-1)/n)
+		}
+	}
+}
+
+func (x *forgotten) words() int { return max(x.limit*forgottenBits/64, 1) }
+
 // note remembers a connection.
 func (x *forgotten) note(ends [2]netip.AddrPort, what sight, now int64) {
 	x.age(now)
@@ -109,9 +126,9 @@ func (x *forgotten) note(ends [2]netip.AddrPort, what sight, now int64) {
 		if x.bits[1] == nil {
 			x.seed = maphash.MakeSeed()
 		}
-		x.bits[0] = make([]uint64, max(x.limit*forgottenBits/64, 1))
+		x.bits[0] = make([]uint64, x.words())
 	}
-	for _, at := range x.places(ends, what) {
+	for _, at := range places(x.sum(ends, what), x.bits[0]) {
 		x.bits[0][at/64] |= 1 << (at % 64)
 	}
 }
@@ -122,10 +139,10 @@ func (x *forgotten) has(ends [2]netip.AddrPort, what sight, now int64) bool {
 	if x.bits[0] == nil && x.bits[1] == nil {
 		return false
 	}
-	places := x.places(ends, what)
+	h := x.sum(ends, what)
 	for _, bits := range x.bits {
 		all := bits != nil
-		for _, at := range places {
+		for _, at := range places(h, bits) {
 			all = all && bits[at/64]&(1<<(at%64)) != 0
 		}
 		if all {
@@ -135,16 +152,20 @@ func (x *forgotten) has(ends [2]netip.AddrPort, what sight, now int64) bool {
 	return false
 }
 
-// places are the bits of a connection, whoever of the two is taken for the client.
-func (x *forgotten) places(ends [2]netip.AddrPort, what sight) (at [forgottenHashes]uint64) {
+// sum is the hash of a connection, whoever of the two is taken for the client.
+func (x *forgotten) sum(ends [2]netip.AddrPort, what sight) uint64 {
 	if ends[1].Compare(ends[0]) < 0 {
 		ends[0], ends[1] = ends[1], ends[0]
 	}
-	h := maphash.Comparable(x.seed, struct {
+	return maphash.Comparable(x.seed, struct {
 		ends [2]netip.AddrPort
 		what sight
 	}{ends, what})
-	size := uint64(max(x.limit*forgottenBits/64, 1)) * 64
+}
+
+// places are where a hash belongs in an age's bits.
+func places(h uint64, bits []uint64) (at [forgottenHashes]uint64) {
+	size := uint64(max(len(bits), 1)) * 64
 	for i := range at {
 		at[i] = (h + uint64(i)*(h>>32|1)) % size
 	}

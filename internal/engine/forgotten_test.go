@@ -137,3 +137,97 @@ func TestForgottenDecided(t *testing.T) {
 		}
 	}
 }
+
+// someEnds are those of the i-th of many connections, of which every other one is by IPv6.
+func someEnds(i int) (ends [2]netip.AddrPort) {
+	for d, a := range [][2]string{{"192.0.2.1", "2001:db8::1"}, {"198.51.100.2", "2001:db8:1::2"}} {
+		ends[d] = netip.AddrPortFrom(netip.MustParseAddr(a[i%2]), uint16(443+d*(1000+i/2%60000)))
+	}
+	return ends
+}
+
+// TestForgottenLasts: who is noted is known for as long as that lasts, from either end,
+// and whatever is noted meanwhile; afterwards nothing is kept of him.
+func TestForgottenLasts(t *testing.T) {
+	const lasts, begins = 100, 1_700_000_000 * second
+	for _, noted := range []int64{0, 1, 50, 99} { // in its age
+		x := forgotten{lasts: lasts}
+		x.bound(0)
+		start := begins + noted
+		knows := func(ends [2]netip.AddrPort, what sight, at int64, want bool) {
+			if got := x.has(ends, what, at); got != want {
+				t.Errorf("noted at %d of an age: %v, of %v at %d: %v", noted, ends, what, at-start, got)
+			}
+		}
+		knows(someEnds(0), lostStream, begins, false)
+		x.note(someEnds(1), lostStream, begins)
+		x.note(someEnds(0), lostStream, start)
+		a := someEnds(0)
+		for at := start; at <= start+lasts; at += 10 {
+			x.note(someEnds(3), lostStream, at-3) // a clock may step back a little
+			knows(a, lostStream, at, true)
+			knows([2]netip.AddrPort{a[1], a[0]}, lostStream, at, true)
+			knows(a, lostSYN, at, false)
+			knows(someEnds(2), lostStream, at, false)
+			for d := range a {
+				other := a
+				other[d] = netip.AddrPortFrom(a[d].Addr(), 1)
+				knows(other, lostStream, at, false)
+				knows([2]netip.AddrPort{a[d], a[d]}, lostStream, at, false)
+			}
+		}
+		knows(a, lostStream, start+2*lasts, false)
+		if knows(someEnds(3), lostStream, start+10*lasts, false); x.bits[0] != nil || x.bits[1] != nil {
+			t.Errorf("noted at %d of an age: it keeps memory", noted)
+		}
+	}
+	x := forgotten{lasts: lasts} // nobody else is noted in the age that follows
+	x.note(someEnds(0), lostStream, begins)
+	if !x.has(someEnds(0), lostStream, begins+lasts) || x.bits[0] != nil {
+		t.Error("alone it is not known in the age that follows")
+	}
+}
+
+// TestForgottenGrows: a reload may allow more connections than there is room for. Who was
+// known before stays known, and strangers are not taken for one.
+func TestForgottenGrows(t *testing.T) {
+	const before, after = 1000, 100_000
+	cfg := config()
+	cfg.Limits.Connections = before
+	l := newLab(t, cfg, policy(acceptAll))
+	for _, x := range []*forgotten{&l.e.forgotten, &l.e.returning} {
+		for i := range before {
+			if i == before/2 {
+				l.now += x.lasts // half of them in the age before
+			}
+			x.note(someEnds(i), lostStream, l.now)
+		}
+	}
+	now := l.now
+	for _, connections := range []int{after, before, after + 1} {
+		cfg = l.e.cfg
+		cfg.Limits.Connections = connections
+		l.e.adopt(cfg, l.e.policy)
+	}
+	for name, x := range map[string]*forgotten{"forgotten": &l.e.forgotten, "returning": &l.e.returning} {
+		now := now
+		if name == "forgotten" {
+			now -= l.e.returning.lasts
+		}
+		for i := range after / 2 {
+			x.note(someEnds(before+i), lostStream, now)
+		}
+		known, strangers := 0, 0
+		for i := range before {
+			if x.has(someEnds(i), lostStream, now) {
+				known++
+			}
+			if x.has(someEnds(i), lostSYN, now) {
+				strangers++
+			}
+		}
+		if known != before || strangers > before/50 {
+			t.Errorf("%s: of %d it knows %d, and of as many strangers %d", name, before, known, strangers)
+		}
+	}
+}

@@ -110,6 +110,8 @@ func (e *Engine) bound() {
 	e.budget.Max = e.cfg.Limits.Buffered
 	e.limits.Hello = e.cfg.Limits.Hello
 	e.refusing.bound(e.cfg.Limits.Refused)
+	e.forgotten.bound(e.cfg.Limits.Connections)
+	e.returning.bound(e.cfg.Limits.Connections)
 }
 
 // walkOn goes on with the walk, if there is one and it is time.
