@@ -231,3 +231,79 @@ func TestForgottenGrows(t *testing.T) {
 		}
 	}
 }
+
+// TestForgottenNot: what leaves nothing behind that is to be known for half a day.
+func TestForgottenNot(t *testing.T) {
+	for name, leave := range map[string]func(k *link){
+		"its ports are used again": func(k *link) { k.open(); k.again(900_000, 800_000); k.open() },
+		"the engine was closed":    func(k *link) { k.open(); k.lab.e.Close(k.lab.now) },
+		"heard from one end":       func(k *link) { k.data(original, 0, make([]byte, 9)) },
+	} {
+		l := newLab(t, config(), blocked("api.evil.example"))
+		k := l.link4()
+		leave(k)
+		ends := [2]netip.AddrPort{k.ends[0].addr, k.ends[1].addr}
+		if name == "heard from one end" { // nothing was said on a SYN
+			l.now += 6 * 24 * 3600 * second
+			for l.e.table.Len() > 0 {
+				l.e.Tick(l.now)
+			}
+		} else if l.e.forgotten.has(ends, lostStream, l.now) {
+			t.Errorf("%s: it is known", name)
+		}
+		if l.e.forgotten.has(ends, lostSYN, l.now) {
+			t.Errorf("%s: it is known to have said something on its SYN", name)
+		}
+	}
+}
+
+// TestForgottenSYN: of data on a SYN that nobody answered in time an answer may come
+// later, which says where the stream begins but not what was in it.
+func TestForgottenSYN(t *testing.T) {
+	_, evil := hellos(t)
+	for _, n := range []int{0, 40} {
+		for _, answer := range []bool{false, true} {
+			l := newLab(t, config(), blocked("api.evil.example"))
+			k := l.link4()
+			s := k.segment(original, -1, evil[:n], packet.SYN)
+			s.ack = 0
+			k.raw(s)
+			l.now += 180 * second
+			l.e.Tick(l.now)
+			if l.e.table.Len() != 0 {
+				t.Fatal("it is still there")
+			}
+			if k.mark = 0; answer {
+				a := k.segment(reply, -1, nil, packet.SYN|packet.ACK)
+				a.ack = k.ends[0].iss + 1 + uint32(n)
+				k.raw(a)
+			} else {
+				k.data(original, n, evil[n:])
+			}
+			if got, want := l.e.counts.Forgotten, uint64(n/40); got != want {
+				t.Errorf("%d octets on the SYN, answered %v: %d are forgotten, want %d", n, answer, got, want)
+			}
+		}
+	}
+}
+
+// TestForgottenClosed: one that both ends have closed makes room for others while a SYN
+// cookie of it may be good.
+func TestForgottenClosed(t *testing.T) {
+	for _, later := range []int64{0, 600 * second} {
+		cfg := config()
+		cfg.Limits.Connections = 64
+		l := newLab(t, cfg, blocked("api.evil.example"))
+		k := l.link4()
+		k.open()
+		k.close()
+		l.now += 11 * second
+		for range 64 {
+			l.link4().open()
+		}
+		l.now += 11*second + later
+		if k.mark = 0; k.data(original, 0, []byte("text")) != (later > 0) {
+			t.Errorf("%d seconds later: passed %v", later/second, later == 0)
+		}
+	}
+}

@@ -47,7 +47,7 @@ func (f *front) goesOn(p *nfq.Packet, r *Result) {
 // has only sent a SYN cookie, which may stand for another segment size too, the stream
 // would begin there.
 func inFront(c *conntrack.Conn[flow], seg *packet.Parsed) bool {
-	return !seg.Flags.Has(packet.SYN) && !c.Midstream && c.HasISS(conntrack.Original) && len(seg.Payload) > 0 && !c.Begun()
+	return !seg.Flags.Has(packet.SYN) && !c.Midstream && len(seg.Payload) > 0 && !c.Begun()
 }
 
 // stepBack takes that octet off a packet that passes. A keep-alive (RFC 9293, Section

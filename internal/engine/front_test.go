@@ -53,6 +53,39 @@ func TestFront(t *testing.T) {
 	}
 }
 
+// TestFrontGoesOn: what goes on in place of a packet that begins in front of its stream,
+// which stays as it is.
+func TestFrontGoesOn(t *testing.T) {
+	good, evil := hellos(t)
+	for _, v6 := range []bool{false, true} {
+		for _, hello := range [][]byte{good, evil} {
+			l := newLab(t, config(), named("api.bank.example"))
+			k := l.link4()
+			if v6 {
+				k = l.link6()
+			}
+			k.open()
+			s := k.segment(original, -5, append([]byte{1, 2, 3, 4, 5}, hello...), packet.ACK|packet.PSH)
+			raw := s.append(nil)
+			p := nfq.Packet{Payload: bytes.Clone(raw), InDev: 1, OutDev: 2}
+			r := l.e.Packet(&p, l.now)
+			if !bytes.Equal(p.Payload, raw) {
+				t.Error("the packet is not what it was")
+			}
+			if bytes.Equal(hello, evil) {
+				if l.marks.Kind(r.Mark) != nfq.Refused {
+					t.Errorf("what is refused: %v, mark %#x", r.Verdict, r.Mark)
+				}
+				continue
+			}
+			s.seq, s.payload = s.seq+5, hello
+			if r.Verdict == nfq.Drop || !bytes.Equal(r.Payload, s.append(nil)) {
+				t.Errorf("%v, in its place %x", r.Verdict, r.Payload)
+			}
+		}
+	}
+}
+
 // TestOctetInFront: before the server has shown that it has the connection the octet of
 // a keep-alive does not go on, but its question does; afterwards it is as it came.
 func TestOctetInFront(t *testing.T) {
@@ -95,5 +128,12 @@ func TestOctetInFront(t *testing.T) {
 	k.data(reply, 0, answer)
 	if seq, rest := sent([]byte{0}); seq != -1 || len(rest) != 1 {
 		t.Errorf("behind the answer a keep-alive went on at %d with %x", seq, rest)
+	}
+	k = l.link4()
+	k.open()
+	several := k.segment(original, -1, append([]byte{0}, good...), packet.ACK|packet.PSH)
+	r := l.e.Packet(&nfq.Packet{Payload: several.append(nil), InDev: 1, OutDev: 2, GSO: true}, l.now)
+	if r.Verdict != nfq.Drop || r.Payload != nil || l.e.counts.Dropped[DropInvalid] != 1 {
+		t.Errorf("several segments behind an octet: %v, in their place %x, %d dropped", r.Verdict, r.Payload, l.e.counts.Dropped[DropInvalid])
 	}
 }

@@ -36,3 +36,30 @@ func TestInvalidRST(t *testing.T) {
 		}
 	}
 }
+
+// TestInvalidRSTElsewhere: nothing else is dropped for that: what no RST is, what is only
+// observed, and what comes where no rules of ours read the mark.
+func TestInvalidRSTElsewhere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags  packet.Flags
+		change func(*Config)
+	}{
+		"an acknowledgement": {packet.ACK, func(*Config) {}},
+		"observed":           {packet.RST, func(c *Config) { c.Default.Observe = true }},
+		"without marks":      {packet.RST, func(c *Config) { c.Marks = nfq.Marks{} }},
+	} {
+		cfg := config()
+		tt.change(&cfg)
+		l := newLab(t, cfg, policy(acceptAll))
+		k := l.link4()
+		k.open()
+		l.alter = func(p *nfq.Packet) { p.Mark = config().Marks.Untracked() }
+		if l.marks.Mask() == 0 {
+			l.alter = func(p *nfq.Packet) { p.Mark = 0 }
+		}
+		k.unkernelled = true
+		if !k.raw(k.segment(original, 0, nil, tt.flags)) {
+			t.Errorf("%s: it does not pass", name)
+		}
+	}
+}

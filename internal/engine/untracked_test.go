@@ -52,7 +52,7 @@ func TestTableFullTold(t *testing.T) {
 		first, second := l.sink.drop[0], l.sink.drop[1]
 		d := first.Decision
 		if first.Original != links[0].ends[0].addr || first.Reply != links[0].ends[1].addr || first.ID != 0 || first.Packet != 1 || first.InInterface != "b" ||
-			d.Action != tt.overload || d.Reason != tlsrules.ReasonLimitConnections || d.Observed != tt.observe || strings.Contains(first.Detail, "other packets") {
+			d.Action != tt.overload || d.Reason != tlsrules.ReasonLimitConnections || d.Observed != tt.observe || !d.Decided || !d.Final || d.Index != -1 || strings.Contains(first.Detail, "other packets") {
 			t.Errorf("%s: told %+v", tt.name, first)
 		}
 		if second.Original != k.ends[0].addr || !strings.HasSuffix(second.Detail, "; so were 4999 other packets since the last one that an event told of") {
@@ -94,5 +94,49 @@ func TestMultipathLateTold(t *testing.T) {
 	syn.ack, syn.seq, syn.options = 0, 900_000, []byte{2, 4, 5, 180, 30, 4, 1, 1}
 	if k.raw(syn) || len(l.sink.drop) != 2 || l.sink.drop[1].ID != 0 || l.sink.drop[1].Packet != 1 {
 		t.Errorf("a SYN on its ports: %+v", l.sink.drop)
+	}
+}
+
+// TestUntrackedUntold: what was told already is not told again, what the server sends is
+// told as of its connection, and who tells nobody tells nothing.
+func TestUntrackedUntold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refused, server, nobody bool
+		told                    int
+	}{
+		"of the client":    {told: 1},
+		"of the server":    {server: true, told: 1},
+		"of a refused one": {refused: true},
+		"to nobody":        {nobody: true},
+	} {
+		l := newLab(t, config(), policy(acceptAll))
+		k := l.link4()
+		k.open()
+		cfg := l.e.cfg
+		cfg.MPTCP = MPTCPRefuse
+		p := l.e.policy
+		if tt.refused {
+			p = policy(acceptAll, rule("no", tlsrules.Reset, "source", "192.0.2.0/24"))
+		}
+		l.e.adopt(cfg, p)
+		l.around()
+		l.sink.drop = nil
+		if tt.nobody {
+			l.e.cfg.Sink = nil
+		}
+		d := original
+		if tt.server {
+			d = reply
+		}
+		s := k.segment(d, 0, nil, packet.ACK)
+		s.options = append([]byte{30, 20, 1, 1}, make([]byte, 16)...)
+		if k.unkernelled = true; k.raw(s) || len(l.sink.drop) != tt.told {
+			t.Errorf("%s: %d drop events", name, len(l.sink.drop))
+		}
+		for _, r := range l.sink.drop {
+			if r.ID == 0 || r.Original != k.ends[0].addr || r.Reply != k.ends[1].addr {
+				t.Errorf("%s: told %+v", name, r)
+			}
+		}
 	}
 }
