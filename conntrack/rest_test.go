@@ -396,6 +396,18 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestRestLossy: who has rested may have said what nobody saw, as before.
+func TestRestLossy(t *testing.T) {
+	for _, isn := range isns {
+		tab := New[int](Config{Lossy: true}, nil)
+		tab.Rests((&drawer{}).resting())
+		if c := replay(t, tab, opening, isn); !tab.Rest(c) {
+			t.Fatal("it does not rest")
+		}
+		replay(t, tab, "> A 5000 7000 len=9 : known", isn)
+	}
+}
+
 // TestSettleBehind: whose Conn stands behind memory that was given back rests as others.
 func TestSettleBehind(t *testing.T) {
 	const n, last = 2 * spareConns, 2*spareConns - 1

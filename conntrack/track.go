@@ -67,7 +67,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 	case r.Dir == Original && (c.state != Established || c.ended || !c.Begun()):
 		t.reborn = c.reborn(p, now)
 		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason {
-			t.reborn = t.reborn || c.rebornElsewhere(p, now)
+			t.reborn = c.rebornElsewhere(p, now)
 		}
 	default:
 		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason && r.Dir == Reply && p.Flags.Has(packet.FIN) {
