@@ -224,8 +224,10 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 		}
 		return
 	case t.Flags.Has(packet.SYN):
-		if r.RFC793 && ahead >= 0 && ahead < receiverWindow {
+		if r.RFC793 && ahead >= 0 && ahead < receiverWindow { // page 71
+			reset := r.made(r.sent(), packet.RST|packet.ACK, nil)
 			r.state = closed
+			r.send(reset.Packet())
 			return
 		}
 		r.challenge()
