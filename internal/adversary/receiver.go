@@ -257,7 +257,7 @@ func (r *receiver) segmentArrives(t *packet.Parsed) {
 	if t.HasTimestamp && ahead <= 0 && int32(t.TSVal-r.newest) > 0 {
 		r.newest = t.TSVal
 	}
-	if r.fin && uint32(t.Ack) == r.sent()+1 {
+	if r.fin && t.Flags.Has(packet.ACK) && uint32(t.Ack) == r.sent()+1 {
 		r.state = closed
 	}
 	if r.state != established || r.fin {
