@@ -50,9 +50,12 @@ func TestInvalidRSTElsewhere(t *testing.T) {
 	} {
 		cfg := config()
 		tt.change(&cfg)
-		l := newLab(t, cfg, policy(acceptAll))
+		l := newLab(t, cfg, blocked("api.evil.example"))
 		k := l.link4()
-		k.open()
+		k.play(recording(t, "tls13"), strategies["mss"])
+		if f := &k.conn().Value; f.phase != decided {
+			t.Fatalf("%s: it is not decided", name)
+		}
 		l.alter = func(p *nfq.Packet) { p.Mark = config().Marks.Untracked() }
 		if l.marks.Mask() == 0 {
 			l.alter = func(p *nfq.Packet) { p.Mark = 0 }
