@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestEventsFileMoved: a log that was moved, deleted or replaced goes on in its place, and
@@ -35,13 +37,17 @@ func TestEventsFileMoved(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", path, got, err, want)
 		}
 	}
-	say("one ")
+	say("one\n")
 	say("two ")
 	os.Rename(path, path+".1")
-	e.Write([]byte("three ")) // not looked at yet
-	say("four ")
-	holds(path+".1", "one two three ")
-	holds(path, "four ")
+	e.Write([]byte("three\n")) // not looked at yet
+	before := e.file.Load()
+	say("four\nand ")
+	holds(path+".1", "one\ntwo three\n")
+	holds(path, "four\nand ")
+	if _, err := before.Stat(); err == nil {
+		t.Error("the one before is still open")
+	}
 	os.Rename(path, path+".2")
 	write(t, path, "from elsewhere\nand half")
 	say("five ")
@@ -62,40 +68,85 @@ func TestEventsFileMoved(t *testing.T) {
 	holds(path, "nine ")
 }
 
+// TestEventsFileNone: where there is no log the reason is told.
+func TestEventsFileNone(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		fifo:                                "opening the event log: nobody reads the FIFO " + fifo + ": start its reader first",
+		filepath.Join(fifo+".no", "events"): "opening the event log: open " + filepath.Join(fifo+".no", "events") + ": no such file or directory",
+	} {
+		if _, err := openEventsFile(path); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // TestEventsFileTorn: what is left of a line whose beginning went elsewhere does not begin
-// the new file.
+// the new file; a line of which nothing is left is missed there as little as the next one.
 func TestEventsFileTorn(t *testing.T) {
+	for name, size := range map[string]int{"within a line": 1 << 20, "behind a line": 0} {
+		path := filepath.Join(t.TempDir(), "events")
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := openEventsFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		if size == 0 { // all that it takes while nobody reads
+			if size, err = unix.FcntlInt(reader.Fd(), unix.F_GETPIPE_SZ, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		long := append(bytes.Repeat([]byte("x"), size-1), '\n')
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			reader.Close()
+		}()
+		n, err := e.Write(append(bytes.Clone(long), "zero\n"...))
+		if n == 0 || n > len(long) || err == nil {
+			t.Fatalf("%s: %d of %d, %v", name, n, len(long), err)
+		}
+		left := string(long[n:])
+		for i, rest := range []string{left, "one\n", "two\n"} {
+			if i < 2 {
+				os.Remove(path)
+			}
+			e.next = time.Time{} // a second later
+			if n, err := e.Write([]byte(rest)); n != len(rest) || err != nil {
+				t.Errorf("%s: %d of %d, %v", name, n, len(rest), err)
+			}
+		}
+		if got, err := os.ReadFile(path); string(got) != "one\ntwo\n" {
+			t.Errorf("%s: %d bytes, %.20q, %v", name, len(got), got, err)
+		}
+	}
+}
+
+// TestEventsFileTornHere: what is left of a line goes behind its beginning, where that
+// still is.
+func TestEventsFileTornHere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	reader, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	e, err := openEventsFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	long := append(bytes.Repeat([]byte("x"), 1<<20), '\n')
-	go func() {
-		reader.Read(make([]byte, 10))
-		reader.Close()
-	}()
-	n, err := e.Write(long)
-	if n == 0 || n == len(long) || err == nil {
-		t.Fatalf("%d of %d, %v", n, len(long), err)
+	e.Write([]byte("be"))
+	e.torn, e.next = true, time.Time{}
+	if n, err := e.Write([]byte("gun\none\n")); n != 8 || err != nil {
+		t.Errorf("%d, %v", n, err)
 	}
-	os.Remove(path)
-	for _, rest := range []string{string(long[n:]) + "one\n", "two\n"} {
-		e.next = time.Time{} // a second later
-		if n, err := e.Write([]byte(rest)); n != len(rest) || err != nil {
-			t.Errorf("%d of %d, %v", n, len(rest), err)
-		}
-	}
-	if got, err := os.ReadFile(path); string(got) != "one\ntwo\n" {
-		t.Errorf("%d bytes, %.20q, %v", len(got), got, err)
+	if got, _ := os.ReadFile(path); string(got) != "begun\none\n" {
+		t.Errorf("%q", got)
 	}
 }
 
