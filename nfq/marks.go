@@ -74,7 +74,7 @@ func (m Marks) Pass() uint32 { return m.value(Pass) }
 // connection has begun on the ports of a decided one.
 func (m Marks) Clear() uint32 { return m.value(Pass) | 1<<bits.TrailingZeros32(m.mask) }
 
-// Untracked is the mark of an RST that comes to the queue without a connection of the
+// Untracked is the mark of an RST or FIN that comes to the queue without a connection of the
 // kernel's: nothing that is said of it reaches one.
 func (m Marks) Untracked() uint32 { return m.Clear() }
 

@@ -107,6 +107,7 @@ type Config struct {
 	ReceiveBuffer int    // bytes, capped by net.core.rmem_max unless privileged; 0 = DefaultReceiveBuffer
 	InjectMark    uint32 // mark of packets sent by Inject; 0 = none
 	RefuseMark    uint32 // mark of packets sent by Refuse
+	ClearMark     uint32 // mark of packets sent by Clear
 	// BusyPoll is for how long Recv asks the kernel again and again before it sleeps: a
 	// packet that comes meanwhile does not wait for a thread to wake, and a CPU is busy
 	// with it. 0 = not at all. Only the batch backend has it.
@@ -135,6 +136,7 @@ type Queue struct {
 	backend  backend
 	injector *injector
 	refused  uint32
+	cleared  uint32
 	counters *counters
 	number   uint16
 	maxLen   uint32
@@ -173,7 +175,7 @@ func Open(cfg Config) (*Queue, error) {
 		c.close()
 		return nil, err
 	}
-	return &Queue{backend: b, injector: in, refused: cfg.RefuseMark, counters: c, number: cfg.Number, maxLen: cfg.MaxLen}, nil
+	return &Queue{backend: b, injector: in, refused: cfg.RefuseMark, cleared: cfg.ClearMark, counters: c, number: cfg.Number, maxLen: cfg.MaxLen}, nil
 }
 
 // Recv waits until there is a packet, at most for timeout, and fills batch with
@@ -220,6 +222,13 @@ func (q *Queue) Refuse(ip []byte, ifindex uint32) error {
 		return nil
 	}
 	return err
+}
+
+// Clear has the kernel's connection mark say nothing: it sends a packet of the connection
+// under a mark by which our rules clear that. It leaves, and must be one that no receiver
+// takes.
+func (q *Queue) Clear(ip []byte, ifindex uint32) error {
+	return q.injector.sendMarked(ip, ifindex, q.cleared)
 }
 
 // Inject sends a whole IPv4 or IPv6 packet, routed by its destination, under the

@@ -167,7 +167,9 @@ func (r Rules) rules() []string {
 	if r.Offload {
 		// One that the kernel takes for none of its connection's can end it all the same,
 		// and could not have its mark cleared: the daemon is told (Marks.Untracked).
-		queue("-p tcp -m tcp --tcp-flags RST RST -m conntrack --ctstate INVALID -j MARK --set-xmark " + hex(m.Untracked()) + "/" + mask)
+		for _, flag := range []string{"RST", "FIN"} {
+			queue("-p tcp -m tcp --tcp-flags " + flag + " " + flag + " -m conntrack --ctstate INVALID -j MARK --set-xmark " + hex(m.Untracked()) + "/" + mask)
+		}
 	}
 	queue(r.target())
 

@@ -27,6 +27,7 @@ func TestRender(t *testing.T) {
 -A TLSGATE-QUEUE -p tcp -m connmark --mark 0x430000/0xff0000 -m tcp --tcp-flags FIN,SYN,RST NONE -j RETURN
 -A TLSGATE-QUEUE -j CONNMARK --restore-mark --nfmask 0xff0000 --ctmask 0xff0000
 -A TLSGATE-QUEUE -p tcp -m tcp --tcp-flags RST RST -m conntrack --ctstate INVALID -j MARK --set-xmark 0xc10000/0xff0000
+-A TLSGATE-QUEUE -p tcp -m tcp --tcp-flags FIN FIN -m conntrack --ctstate INVALID -j MARK --set-xmark 0xc10000/0xff0000
 -A TLSGATE-QUEUE -j NFQUEUE --queue-num 0
 -A TLSGATE-SEEN -m mark --mark 0x400000/0xc00000 -j CONNMARK --save-mark --nfmask 0xff0000 --ctmask 0xff0000
 -A TLSGATE-SEEN -m mark --mark 0x800000/0xc00000 -j CONNMARK --save-mark --nfmask 0xff0000 --ctmask 0xff0000

@@ -247,6 +247,7 @@ func openWorkers(ctx context.Context, c *config.Config, kept *remembered, device
 			BusyPoll:   c.Queue.BusyPoll,
 			InjectMark: marks.Pass(),
 			RefuseMark: marks.Refused(),
+			ClearMark:  marks.Clear(),
 			InOrder:    true, // as engine.Run answers them
 		})
 		if err != nil {
@@ -266,6 +267,10 @@ func openWorkers(ctx context.Context, c *config.Config, kept *remembered, device
 		}
 		settings.Refuse = func(ip []byte, ifindex uint32) error {
 			return errors.Join(q.Flush(), q.Refuse(ip, ifindex))
+		}
+		settings.Clear = func(ip []byte, ifindex uint32) error {
+			// What packets judged before say of the mark comes first.
+			return errors.Join(q.Flush(), q.Clear(ip, ifindex))
 		}
 		if c.Log.Events != "none" || c.Control.Socket != "none" {
 			settings.Sink = sink

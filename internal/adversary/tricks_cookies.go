@@ -268,6 +268,29 @@ func crookedCookies() []Trick {
 				p.got, p.stream, p.early = nil, nil, map[int]byte{}
 				p.data(0, p.Hello)
 			}},
+		{Name: "an innocent connection that ends unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies,
+			Why: "where the kernel's tracking takes the end for none of the connection, a packet of ours clears the mark",
+			Play: func(p *Peer) {
+				p.Options, p.Stamps = []byte{2, 4, 5, 180, 4, 2}, true
+				p.open()
+				p.data(0, bytes.Clone(p.Good))
+				p.settle()
+				unseen := func(off int, f packet.Flags) {
+					s := p.segment(off, nil)
+					far := s.Ack + 1<<20
+					s.Flags = f
+					s.Options = append(s.Options, 1, 1, 5, 10, byte(far>>24), byte(far>>16), byte(far>>8), byte(far), byte(far>>24), byte(far>>16), byte(far>>8), byte(far)+1)
+					p.send(s)
+				}
+				unseen(len(p.Good), packet.FIN|packet.ACK)
+				p.settle()
+				s := p.segment(len(p.Good)+1, nil)
+				s.Ack++ // the server's FIN
+				p.send(s)
+				p.settle()
+				p.got, p.stream, p.early = nil, nil, map[int]byte{}
+				p.data(0, p.Hello)
+			}},
 		{Name: "an innocent connection that is reset, with FIN, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {
 				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST|packet.FIN|packet.ACK) })

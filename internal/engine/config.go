@@ -47,6 +47,9 @@ type Config struct {
 	// Refuse carries a refusal into the mark that the kernel keeps of a connection,
 	// by a packet of it that goes nowhere; nil cannot.
 	Refuse func(ip []byte, ifindex uint32) error
+	// Clear has that mark say nothing, by a packet of the connection that no receiver
+	// takes; nil cannot.
+	Clear func(ip []byte, ifindex uint32) error
 	// FirstID and StepID number connections, so that no two workers give the same.
 	FirstID, StepID uint64
 	// Sink takes the events; nil takes none.

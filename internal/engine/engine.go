@@ -262,6 +262,7 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	}
 	if f.phase == decided && !f.watched {
 		if e.invalidRST(p, seg) {
+			e.untracked(c, p)
 			return e.drop(DropInvalid)
 		}
 		return e.passOn(c, p)

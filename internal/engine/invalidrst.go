@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
@@ -11,6 +12,22 @@ import (
 // says would stand: that what comes on the numbers of a connection that is over passes,
 // though a server may begin another there, by a SYN cookie.
 func (e *Engine) invalidRST(p *nfq.Packet, seg *packet.Parsed) bool {
+	return seg.Flags.Has(packet.RST) && e.isUntracked(p) && !e.cfg.Default.Observe
+}
+
+// isUntracked reports whether the kernel's connection tracking takes an RST or FIN for
+// none of a connection: a client can see to that, for what its own packets acknowledge
+// selectively counts there (nf_conntrack_proto_tcp.c:tcp_sack), and what its server then
+// acknowledges was never seen.
+func (e *Engine) isUntracked(p *nfq.Packet) bool {
 	m := e.cfg.Marks
-	return seg.Flags.Has(packet.RST) && m.Mask() != 0 && p.Mark&m.Mask() == m.Untracked() && !e.cfg.Default.Observe
+	return m.Mask() != 0 && p.Mark&m.Mask() == m.Untracked()
+}
+
+// untracked has the mark of a connection left to the kernel cleared by packets of our own,
+// where the one at hand has ended it, or will have, and cannot say so.
+func (e *Engine) untracked(c *conntrack.Conn[flow], p *nfq.Packet) {
+	if e.cfg.Clear != nil && c.Value.offloaded && c.Young(e.now) && e.isUntracked(p) {
+		e.carry(c, e.cfg.Clear) // where nobody can be told the mark stands
+	}
 }

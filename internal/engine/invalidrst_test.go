@@ -3,6 +3,7 @@ package engine
 import (
 	"testing"
 
+	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
@@ -63,6 +64,47 @@ func TestInvalidRSTElsewhere(t *testing.T) {
 		k.unkernelled = true
 		if !k.raw(k.segment(original, 0, nil, tt.flags)) {
 			t.Errorf("%s: it does not pass", name)
+		}
+	}
+}
+
+// TestUntracked: what ends a connection that was left to the kernel, and is none of it to
+// the kernel's connection tracking, has its mark cleared by packets of ours. The FIN
+// passes; where it says no end, or no cookie is good any more, nothing is sent.
+func TestUntracked(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		flags  packet.Flags
+		d      conntrack.Direction
+		late   bool
+		passes bool
+		clears int
+	}{
+		{"a FIN of the server", packet.FIN | packet.ACK, reply, false, true, 2},
+		{"an RST of the server", packet.RST | packet.ACK, reply, false, false, 2},
+		{"an RST of the client", packet.RST, original, false, false, 2},
+		{"a FIN of the client", packet.FIN | packet.ACK, original, false, true, 0},
+		{"a FIN of the server, minutes later", packet.FIN | packet.ACK, reply, true, true, 0},
+	} {
+		sent := 0
+		cfg := config()
+		l := newLab(t, cfg, blocked("api.evil.example"))
+		l.e.cfg.Clear = func(ip []byte, ifindex uint32) error {
+			sent++
+			return l.refused(ip, ifindex)
+		}
+		k := l.link4()
+		k.play(recording(t, "tls13"), strategies["mss"])
+		if k.mark != l.e.accepts() {
+			t.Fatalf("%s: mark %#x", tt.name, k.mark)
+		}
+		if tt.late {
+			l.now += conntrack.CookieAge
+		}
+		l.alter = func(p *nfq.Packet) { p.Mark = foreign | l.marks.Untracked() }
+		passed := k.raw(k.segment(tt.d, len(k.ends[tt.d.Other()].got), nil, tt.flags))
+		if passed != tt.passes || sent != tt.clears {
+			t.Errorf("%s: passed %v, %d packets of ours", tt.name, passed, sent)
 		}
 	}
 }

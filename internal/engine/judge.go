@@ -195,6 +195,7 @@ func (e *Engine) passOn(c *conntrack.Conn[flow], p *nfq.Packet) Result {
 		e.leaving = c
 	}
 	if want == 0 && clears {
+		e.untracked(c, p)
 		return e.clear(p)
 	}
 	return e.answer(p, want)

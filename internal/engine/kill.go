@@ -100,6 +100,12 @@ func (e *Engine) recall(c *conntrack.Conn[flow]) error {
 	if e.cfg.Refuse == nil {
 		return ErrOffloaded
 	}
+	return e.carry(c, e.cfg.Refuse)
+}
+
+// carry sends packets of a connection that say something to its mark in the kernel, and
+// nothing to anybody.
+func (e *Engine) carry(c *conntrack.Conn[flow], send func(ip []byte, ifindex uint32) error) error {
 	var first error
 	failed := 0
 	for _, d := range [...]conntrack.Direction{conntrack.Reply, conntrack.Original} {
@@ -109,7 +115,7 @@ func (e *Engine) recall(c *conntrack.Conn[flow]) error {
 		}
 		b.Void = true
 		e.scratch = b.Append(e.scratch[:0])
-		if err := e.cfg.Refuse(e.scratch, c.Value.devices[d.Other()]); err != nil {
+		if err := send(e.scratch, c.Value.devices[d.Other()]); err != nil {
 			failed++
 			first = errors.Join(first, err)
 		}
