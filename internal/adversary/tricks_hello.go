@@ -3,6 +3,7 @@ package adversary
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -175,7 +176,35 @@ func shapes() []Trick {
 			return first
 		}),
 		nameless,
+		secondly("an innocent hello, asked to try again, a warning of no level, and the hello", []byte{recordAlert, 3, 3, 0, 2, 0, 90}, nil),
+		secondly("an innocent hello, asked to try again, and the hello, larger than any may be", nil, func(h *Hello) {
+			h.Suites = append(h.Suites, slices.Repeat([]uint16{0xeeee}, 4000)...)
+			h.After = append(h.After, Extension{21, make([]byte, 60000)})
+		}),
 	}
+}
+
+// secondly is a second hello that is made larger, or stands behind something: OpenSSL
+// reads over an alert of any level that says user_canceled, and takes hellos of 128 KiB.
+func secondly(name string, between []byte, larger func(h *Hello)) Trick {
+	t := retries(name, "what breaks the syntax, or is larger than limits.hello, is refused behind a HelloRetryRequest, too", nil)
+	t.Wire = "OpenSSL alone takes it"
+	t.Play = func(p *Peer) {
+		p.retries = true
+		first := p.Spec
+		first.Name, first.Shares = Permitted, []byte{0, 0}
+		p.open()
+		b := first.Record()
+		p.data(0, b)
+		p.settle()
+		p.ack()
+		h := p.Spec
+		if larger != nil {
+			larger(&h)
+		}
+		p.pieces(len(b), append(bytes.Clone(between), inRecords(h.Message(), 16000, nil)...), 1200)
+	}
+	return t
 }
 
 // retries makes the server ask for another key share.
