@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
@@ -22,7 +23,7 @@ func TestCookie(t *testing.T) {
 	reset := func(k *link) { served(k); k.rst(original) }
 	answered := func(k *link) {
 		served(k)
-		k.data(reply, 0, recording(t, "tls13")[1].bytes[:len(good)])
+		k.data(reply, 0, streams(recording(t, "tls13"))[1][:len(good)])
 		k.ack(original)
 		k.rst(original)
 	}
@@ -126,5 +127,25 @@ func TestFromStart(t *testing.T) {
 		if passes := tt.what == "as large as any"; (r.Verdict != nfq.Drop) != passes || (l.e.counts.Dropped[DropCookie] == 0) != passes {
 			t.Errorf("%s: %v, %d dropped", tt.what, r.Verdict, l.e.counts.Dropped[DropCookie])
 		}
+	}
+}
+
+// TestCookieRefused: what carries a refusal into the kernel does so, though it could begin
+// another connection too.
+func TestCookieRefused(t *testing.T) {
+	cfg := config()
+	cfg.Limits.Decide = 10 * time.Second
+	l := newLab(t, cfg, blocked("api.evil.example"))
+	k := l.link4()
+	k.syn()
+	k.synAck()
+	k.ack(original)
+	k.data(original, 50, make([]byte, 10)) // which the server does not acknowledge
+	for range 12 {
+		l.now += second
+		l.e.Tick(l.now)
+	}
+	if k.data(original, 1, make([]byte, 10)) || k.mark != l.marks.Refused() {
+		t.Errorf("mark %#x", k.mark)
 	}
 }

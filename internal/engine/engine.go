@@ -162,7 +162,7 @@ func (e *Engine) packet(p *nfq.Packet, i int, now int64) Result {
 		return e.drop(DropMPTCP)
 	}
 	r := e.track(p, seg)
-	if e.reborn && r.Verdict != nfq.Drop && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
+	if e.reborn && r.Verdict != nfq.Drop && !e.refuses(&r) && !e.cfg.Recorded && !e.cfg.Default.Observe && !e.fromStart(p, seg, &r) {
 		r = e.drop(DropCookie)
 	}
 	if e.stories.new(seg.Flags, r.Verdict) {

@@ -59,11 +59,11 @@ func (f *flow) losesSight(c *conntrack.Conn[flow]) bool {
 }
 
 // mayReturn reports whether a server may begin another connection on the numbers of one
-// that was read, by a SYN cookie, once it has ended this one. Until then the mark says
-// what was decided. A busy table that is full loses many of those: they are known apart,
+// that was read, or refused, by a SYN cookie, once it has ended this one. Until then the
+// mark says what was decided, if a packet has come by to say so. A busy table that is full loses many of those: they are known apart,
 // for as long as a cookie may be good, or in half a day everyone would be taken for one.
 func mayReturn(c *conntrack.Conn[flow], now int64) bool {
-	return c.Young(now) && (c.Value.phase == decided || c.State() == conntrack.TimeWait)
+	return c.Young(now) && (c.Value.phase == decided || c.Value.phase == refused || c.State() == conntrack.TimeWait)
 }
 
 // sight is what was lost of a connection.

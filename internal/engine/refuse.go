@@ -139,6 +139,9 @@ func (e *Engine) dropRefused(c *conntrack.Conn[flow], p *nfq.Packet, seg *packet
 	return Result{Verdict: nfq.Repeat, Mark: e.cfg.Marks.Set(p.Mark, e.cfg.Marks.Refused())}
 }
 
+// refuses reports whether an answer has the kernel drop the packet, and all behind it.
+func (e *Engine) refuses(r *Result) bool { return e.cfg.Marks.Kind(r.Mark) == nfq.Refused }
+
 // resetSender resets the sender of a segment in the name of its peer, at the
 // number its acknowledgement asks for, and, when we have let more pass to it
 // than it has acknowledged yet, at that number too: one of them is exact.

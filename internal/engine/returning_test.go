@@ -2,6 +2,7 @@ package engine
 
 import (
 	"testing"
+	"time"
 
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
@@ -37,6 +38,35 @@ func TestReturningInvalidRST(t *testing.T) {
 		}
 		if passed := k.raw(k.segment(original, 0, nil, packet.RST)); passed != tt.passes {
 			t.Errorf("%s: passed %v", tt.what, passed)
+		}
+	}
+}
+
+// TestReturningRefused: one that was refused between two packets, and had to make room
+// before it came by again, has no mark: while a SYN cookie of it may be good it is known.
+func TestReturningRefused(t *testing.T) {
+	for _, later := range []int64{0, 600 * second} {
+		cfg := config()
+		cfg.Limits.Connections, cfg.Limits.Decide = 64, 10*time.Second
+		l := newLab(t, cfg, blocked("api.evil.example"))
+		k := l.link4()
+		k.open()
+		k.data(original, 0, recording(t, "tls13")[0].bytes[:40])
+		for range 12 {
+			l.now += second
+			l.e.Tick(l.now)
+		}
+		k.rst(original)
+		k.rst(reply)
+		if c := k.conn(); c.Value.phase != refused || !c.Value.barred || k.mark != 0 {
+			t.Fatalf("phase %d, barred %v, mark %#x", c.Value.phase, c.Value.barred, k.mark)
+		}
+		for range 64 {
+			l.link4().open()
+		}
+		l.now += 11*second + later
+		if passed := k.data(original, 0, []byte("text")); passed != (later > 0) {
+			t.Errorf("%d s later: passed %v", later/second, passed)
 		}
 	}
 }
