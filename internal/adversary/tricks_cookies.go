@@ -2,6 +2,7 @@ package adversary
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -147,6 +148,7 @@ func crookedCookies() []Trick {
 	const (
 		elsewhere = "before the server has shown that it has the connection, nothing goes on that its receiver would discard"
 		unknown   = "an RST that the kernel's connection tracking does not know is dropped: the connection's mark would stand"
+		untracked = "where the kernel's tracking takes the end for none of the connection, packets of ours clear the mark"
 		ended     = "whatever the number of an RST, whose receiver takes it is the receiver's: the connection may be over"
 	)
 	bare := func(p *Peer, off int, f packet.Flags) {
@@ -163,6 +165,20 @@ func crookedCookies() []Trick {
 		p.settle()
 		p.got, p.stream, p.early = nil, nil, map[int]byte{}
 		p.data(0, p.Hello)
+	}
+	// an innocent connection of which its client has the kernel's tracking lose the server:
+	// to that it acknowledges, selectively, what was never sent.
+	lost := func(p *Peer, end func(unseen func(off int, f packet.Flags, b []byte))) {
+		p.Options, p.Stamps = []byte{2, 4, 5, 180, 4, 2}, true
+		after(p, len(p.Good), func() {
+			end(func(off int, f packet.Flags, b []byte) {
+				s := p.segment(off, b)
+				far := s.Ack + 1<<20
+				s.Flags = f
+				s.Options = append(append(s.Options, 1, 1, 5, 10), binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, far), far+1)...)
+				p.send(s)
+			})
+		})
 	}
 	return []Trick{
 		{Name: "the third packet of a connection that begins further on, and a hello with another one there", Group: Cookies, Why: elsewhere,
@@ -268,28 +284,24 @@ func crookedCookies() []Trick {
 				p.got, p.stream, p.early = nil, nil, map[int]byte{}
 				p.data(0, p.Hello)
 			}},
-		{Name: "an innocent connection that ends unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies,
-			Why: "where the kernel's tracking takes the end for none of the connection, a packet of ours clears the mark",
+		{Name: "an innocent connection that ends unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies, Why: untracked,
 			Play: func(p *Peer) {
-				p.Options, p.Stamps = []byte{2, 4, 5, 180, 4, 2}, true
-				p.open()
-				p.data(0, bytes.Clone(p.Good))
-				p.settle()
-				unseen := func(off int, f packet.Flags) {
-					s := p.segment(off, nil)
-					far := s.Ack + 1<<20
-					s.Flags = f
-					s.Options = append(s.Options, 1, 1, 5, 10, byte(far>>24), byte(far>>16), byte(far>>8), byte(far), byte(far>>24), byte(far>>16), byte(far>>8), byte(far)+1)
+				lost(p, func(unseen func(off int, f packet.Flags, b []byte)) {
+					unseen(len(p.Good), packet.FIN|packet.ACK, nil)
+					p.settle()
+					s := p.segment(len(p.Good)+1, nil)
+					s.Ack++ // the server's FIN
 					p.send(s)
-				}
-				unseen(len(p.Good), packet.FIN|packet.ACK)
-				p.settle()
-				s := p.segment(len(p.Good)+1, nil)
-				s.Ack++ // the server's FIN
-				p.send(s)
-				p.settle()
-				p.got, p.stream, p.early = nil, nil, map[int]byte{}
-				p.data(0, p.Hello)
+				})
+			}},
+		{Name: "an innocent connection that its server resets unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies, Why: untracked,
+			Wire: "it takes a kernel's RST",
+			Play: func(p *Peer) {
+				lost(p, func(unseen func(off int, f packet.Flags, b []byte)) {
+					for i := range 6 { // what is not read when it is closed has it reset
+						unseen(len(p.Good)+1200*i, packet.ACK, bytes.Repeat([]byte{99}, 1200))
+					}
+				})
 			}},
 		{Name: "an innocent connection that is reset, with FIN, and the hello on its numbers", Group: Cookies, Why: ended,
 			Play: func(p *Peer) {
