@@ -308,6 +308,18 @@ var dialogues = []struct {
 		S: +OK
 		C* hello
 		S* answer`},
+	{"connect, behind a line end", 0, `
+		C< "\r\nCONNECT a.example:443 HTTP/1.1\r\n\r\n"
+		= clear
+		S< "HTTP/1.1 200 OK\r\n\r\n"
+		C* hello
+		S* answer`},
+	{"connect, with a tab", 0, `
+		C< "CONNECT\ta.example:443 HTTP/1.1\r\n\r\n"
+		= clear
+		S< "HTTP/1.1 200 OK\r\n\r\n"
+		C* hello
+		S* answer`},
 	{"xmpp", XMPP, `
 		C< "<?xml version='1.0'?><stream:stream to='a.example' xmlns='jabber:client'>"
 		S< "<?xml version='1.0'?><stream:stream><stream:features><starttls xmlns='urn'/></stream:features>"

@@ -98,7 +98,8 @@ func (c *Conn) open(from tlswire.Side, b []byte) (n int, st Status) {
 		switch p {
 		case opening:
 		case plain:
-			c.inClear = true
+			// An answer of HTTP's is to a request, however odd: it may be a CONNECT.
+			c.inClear = c.inClear || from == tlswire.Client || c.proto != clientSpoke || s.buf[0] != 'H'
 			return n, c.stranger(from)
 		default:
 			c.enter(p)
