@@ -23,7 +23,6 @@ func (t *Table[V]) asleep(at place, sender uint8, p *packet.Parsed, now int64) (
 	}
 	c.Packets[d]++
 	c.Bytes[d] += uint64(p.Size())
-	t.touch(c, now)
 	was := *h
 	if !t.restful(c) || !h.put(Original, &c.sides[Original], false) || !h.put(Reply, &c.sides[Reply], false) {
 		*h = was

@@ -584,3 +584,84 @@ func TestIndexSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestAsleepFar: a connection of which gigabytes pass while it rests is followed as one
+// that does not.
+func TestAsleepFar(t *testing.T) {
+	const step = 1 << 29
+	for _, isn := range isns {
+		x := newTwins(Config{})
+		x.tabs[1].Rests(Resting[int]{
+			Pack:   func(*Conn[int]) (uint32, bool) { return 1, true },
+			Unpack: func(*Conn[int], uint32, bool) {},
+			Passes: func(uint32, Direction) bool { return true },
+		})
+		asleep := 0
+		at := [2]uint32{1, 1}
+		for _, tab := range x.tabs {
+			replay(t, tab, "> S 0 0 ws=14 : opened\n< SA 0 1 ws=14 : known\n> A 1 1 : known\n< A 1 1 : known", isn)
+		}
+		if tab := x.tabs[1]; !tab.Rest(tab.Between(client, server)) {
+			t.Fatal("it does not rest")
+		}
+		for n := range 60 {
+			d := Direction(n / 2 % 2) // one says something, and the other acknowledges it
+			if n%2 == 0 {
+				at[d] += step
+			} else {
+				d = d.Other()
+			}
+			p := seg(client, server, packet.ACK, isn[0].Add(at[0]), isn[1].Add(at[1]), 0)
+			if d == Reply {
+				p = seg(server, client, packet.ACK, isn[1].Add(at[1]), isn[0].Add(at[0]), 0)
+			}
+			now := x.tabs[0].wheel.now + second
+			if want := x.tabs[0].Track(&p, now); want.Outcome != Known {
+				t.Fatalf("ISNs %#x: packet %d: %v", isn, n, want.Why)
+			}
+			if got := x.tabs[1].Track(&p, now); got.Outcome == Asleep && got.Dir == d {
+				asleep++
+			} else {
+				t.Fatalf("ISNs %#x: packet %d of %v: %v", isn, n, d, got)
+			}
+		}
+		got, want := x.tabs[1].Between(client, server).facts(), x.tabs[0].Between(client, server).facts()
+		if got != want {
+			t.Errorf("ISNs %#x: after %d packets\ngot  %s\nwant %s", isn, asleep, got, want)
+		}
+	}
+}
+
+// TestAsleepMany: what a head has no room for wakes its connection, and is counted.
+func TestAsleepMany(t *testing.T) {
+	for name, full := range map[string]func(h *head){
+		"packets": func(h *head) { h.packets[0] = 1<<32 - 1 },
+		"bytes":   func(h *head) { h.more[0], h.bytes[0] = 1<<16-1, 1<<32-1 },
+	} {
+		tab, c := play(t, opening, isns[0])
+		tab.Rests(Resting[int]{
+			Pack:   func(*Conn[int]) (uint32, bool) { return 1, true },
+			Unpack: func(*Conn[int], uint32, bool) {},
+			Passes: func(uint32, Direction) bool { return true },
+		})
+		if !tab.Rest(c) {
+			t.Fatal("it does not rest")
+		}
+		p := seg(client, server, packet.ACK, isns[0][0].Add(1), isns[0][1].Add(1), 0)
+		if r := tab.Track(&p, tab.wheel.now); r.Outcome != Asleep {
+			t.Fatalf("%s: %v", name, r.Outcome)
+		}
+		h := tab.heads.at(1)
+		packets, bytes := uint64(h.packets[0]), uint64(h.more[0])<<32|uint64(h.bytes[0])
+		full(h)
+		if name == "packets" {
+			packets = 1<<32 - 1
+		} else {
+			bytes = 1<<48 - 1
+		}
+		r := tab.Track(&p, tab.wheel.now)
+		if r.Outcome != Known || r.Conn.Packets[0] != packets+1 || r.Conn.Bytes[0] != bytes+uint64(p.Size()) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}

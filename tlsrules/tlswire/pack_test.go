@@ -69,7 +69,8 @@ func TestPackAll(t *testing.T) {
 		fill(t, reflect.ValueOf(&c).Elem(), next)
 		c.Limits, c.Buffers, c.lent = nil, nil, 0
 		c.sides[0].buf, c.sides[1].buf = nil, nil
-		c.HasClientHello, c.HasServerHello = true, true
+		c.HasClientHello, c.HasServerHello = true, seed%2 == 0
+		c.Retry = c.Retry || !c.HasServerHello // what a HelloRetryRequest says stands there too
 		h := &c.ClientHello
 		h.SessionTicketLength |= 1
 		h.PSK, h.prints.answer, h.ECH.Present = true, true, true
