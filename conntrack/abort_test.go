@@ -47,3 +47,21 @@ func TestAbort(t *testing.T) {
 		t.Errorf("%s, %v", c.State(), err)
 	}
 }
+
+// TestAbortKept: what was kept, and had been reset already, is over all the same.
+func TestAbortKept(t *testing.T) {
+	for _, isn := range isns {
+		tab, c := play(t, opening+"> R 1 0 : known CLOSE", isn)
+		tab.Keep(c, true)
+		at := c.Last + 300*second
+		if tab.Expire(at); tab.Len() != 1 || c.head.rank != rankEstablished {
+			t.Fatalf("%d entries, rank %d", tab.Len(), c.head.rank)
+		}
+		if tab.Abort(c, at); c.head.rank != rankOver || tab.check() != nil {
+			t.Errorf("rank %d, %v", c.head.rank, tab.check())
+		}
+		if tab.Expire(at + 122*second); tab.Len() != 0 {
+			t.Error("it stays")
+		}
+	}
+}

@@ -97,6 +97,20 @@ var openingScripts = []script{
 	{"syn_acknowledged_in_part", `
 		> S 0 0 len=500 : opened
 		< SA 0 100 : known SYN_RECV`},
+	// Its stream begins behind a part of the data, or at the start of another.
+	{"syn_ack_for_another_syn_within_the_data_of_the_first", `
+		> S 0 0 len=500 : opened
+		> S 99 0 : known
+		< SA 0 100 : bad_ack SYN_SENT
+		< SA 0 501 : bad_ack SYN_SENT
+		< SA 0 1 : known SYN_RECV
+		> A 1 1 : known ESTABLISHED`},
+	{"the_same_while_the_first_is_answered", `
+		> S 0 0 len=500 : opened
+		> S 99 0 : known
+		< SA 0 1 : known SYN_RECV
+		< SA 0 100 : bad_ack SYN_RECV
+		> A 1 1 : known ESTABLISHED`},
 	{"fast_open_server_sends_and_ends_before_the_ack", `
 		> S 0 0 len=500 ws=7 : opened
 		< SA 0 501 ws=7 : known
