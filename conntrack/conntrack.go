@@ -138,6 +138,7 @@ type Conn[V any] struct {
 	assumed  bool // nothing was seen of the SYN that its SYN-ACK answers
 	ended    bool // see ends
 	late     bool // its SYN-ACK came minutes behind its first SYN
+	others   others
 	sides    [2]side
 	second   candidate    // a later SYN, or SYN-ACK, with another number
 	latest   seqnum.Value // of Original's SYNs

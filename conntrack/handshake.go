@@ -200,9 +200,14 @@ func (t *Table[V]) reopen(c *Conn[V], d Direction, p *packet.Parsed, now int64) 
 	if crossed {
 		original = c.original
 	}
+	before := others{}
+	if !c.Midstream && c.sides[Reply].seen && c.Young(now) {
+		before = c.others
+		before.add(c.apart())
+	}
 	t.end(c, EndReopened)
 	c = t.take(now)
-	c.head.key, c.original, c.state = k, original, SynSent
+	c.head.key, c.original, c.state, c.others = k, original, SynSent, before
 	answers := Reply
 	if crossed {
 		answers = Original
@@ -307,6 +312,8 @@ func (c *Conn[V]) confirm(d Direction, ack seqnum.Value) {
 		return
 	}
 	if ack != s.iss.Add(1) && c.answersSecond(d, ack) {
+		was := c.apart()
+		defer func() { c.answers(was) }()
 		s.iss, s.floor, s.acked, s.end = c.second.iss, c.second.iss, c.second.iss, ack
 		s.maxEnd, s.windowed = ack.Add(peer.maxWin), true
 		s.scale, s.scaled, s.finSeen = c.second.scale, c.second.scaled, false

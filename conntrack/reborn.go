@@ -29,19 +29,19 @@ func (t *Table[V]) Reborn() bool { return t.reborn }
 // one knows those of all other numbers. A FIN alone begins nothing: nothing can be said
 // behind it.
 func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
-	o, r := &c.sides[Original], &c.sides[Reply]
+	o := &c.sides[Original]
 	if !c.mayBegin(p, now) {
 		return false
 	}
 	first := o.iss.Add(1)
-	apart := p.Seq.Size(p.Ack) - o.iss.Size(r.iss)
+	apart := p.Seq.Size(p.Ack)
 	switch {
 	case p.Seq == first && o.iss.Size(o.acked) <= 1 && !c.loose:
 		return false // both begin alike
 	case c.isOver():
-		return apart < cookieSizes || -apart < cookieSizes
+		return near(apart, c.apart()) || c.others.has(apart)
 	}
-	return !c.Begun() && !c.loose && -apart < cookieSizes // of what is loose the kernel lets all others pass
+	return !c.Begun() && !c.loose && c.apart()-apart < cookieSizes // of what is loose the kernel lets all others pass
 }
 
 // rebornElsewhere is reborn of a segment that does not fit: a server that has the
@@ -64,6 +64,37 @@ func (c *Conn[V]) Young(now int64) bool { return c.late || now-c.Start <= Cookie
 func (c *Conn[V]) greets(now int64) {
 	c.late = c.late || c.state.half() && now-c.Start > CookieAge/2
 }
+
+// apart is how much further Reply began than Original.
+func (c *Conn[V]) apart() uint32 { return c.sides[Original].iss.Size(c.sides[Reply].iss) }
+
+// others are how far apart the numbers of other SYN-ACKs on the same ports were, of another
+// minute or of the connection before: each may have been a cookie that is still good. No
+// more than two are at a time (tcp.h:MAX_SYNCOOKIE_AGE).
+type others struct {
+	apart [2]uint32 // the latest first
+	n     uint8
+}
+
+func (o *others) has(apart uint32) bool {
+	return o.n > 0 && near(apart, o.apart[0]) || o.n > 1 && near(apart, o.apart[1])
+}
+
+func (o *others) add(apart uint32) {
+	if !o.has(apart) {
+		*o = others{[2]uint32{apart, o.apart[0]}, min(o.n+1, 2)}
+	}
+}
+
+// answers notes a SYN-ACK that is not, or no more, what the connection began with.
+func (c *Conn[V]) answers(apart uint32) {
+	if !near(apart, c.apart()) {
+		c.others.add(apart)
+	}
+}
+
+// near reports whether both are of one cookie, but for its segment size.
+func near(a, b uint32) bool { return a-b < cookieSizes || b-a < cookieSizes }
 
 // isOver reports whether the server may have the connection no more.
 func (c *Conn[V]) isOver() bool {

@@ -231,3 +231,45 @@ func TestRebornLossy(t *testing.T) {
 		}
 	}
 }
+
+// TestRebornOthers: the cookies that earlier SYN-ACKs on the same ports were may be good
+// too, of another minute and of another connection.
+func TestRebornOthers(t *testing.T) {
+	const first, talk = "> S 0 0 : opened\n< SA 0 1 : known\n", "> A 1 1 len=100 : known\n< A 1 101 len=50 : known\n"
+	for _, tt := range []struct {
+		name, script string
+		seq, ack     uint32
+		want         bool
+	}{
+		{"of another minute", first + "< SA 0x1000000 1 : known\n> A 1 0x1000001 : known", 1, 1, true},
+		{"that one", first + "< SA 0x1000000 1 : known\n> A 1 0x1000001 : known", 1, 0x1000001, true},
+		{"of one that came later, and was not taken", first + "< SA 0x1000000 1 : known\n> A 1 1 : known", 1, 0x1000001, true},
+		{"of another connection", first + talk + "> S 100000 0 : known\n< SA 0x1000000 100001 : reopened\n> A 100001 0x1000001 : known", 1, 1, true},
+		{"of another connection, further on", first + talk + "> S 100000 0 : known\n< SA 0x1000000 100001 : reopened\n> A 100001 0x1000001 : known", 500, 501, true},
+		{"of none", first + "< SA 0x1000000 1 : known\n> A 1 0x1000001 : known", 1, 0x800, false},
+	} {
+		for _, isn := range isns {
+			for _, late := range []bool{false, true} {
+				tab, c := play(t, tt.script, isn)
+				o, r := &c.sides[Original], &c.sides[Reply]
+				at, ack := o.iss.Add(1), r.iss.Add(1)
+				for _, p := range []packet.Parsed{
+					seg(client, server, packet.ACK, at, ack, 100), seg(server, client, packet.ACK, ack, at.Add(100), 50),
+				} {
+					tab.Track(&p, tab.wheel.now)
+				}
+				c.Loosen()
+				p := seg(client, server, packet.RST, at.Add(100), 0, 0)
+				tab.Track(&p, tab.wheel.now)
+				if late {
+					tab.wheel.now += CookieAge + 1
+				}
+				p = seg(client, server, packet.ACK, isn[0].Add(tt.seq), isn[1].Add(tt.ack), 100)
+				tab.Track(&p, tab.wheel.now)
+				if got := tab.Reborn(); got != (tt.want && !late) {
+					t.Errorf("%s: ISNs %#x, late %v: %v", tt.name, isn, late, got)
+				}
+			}
+		}
+	}
+}

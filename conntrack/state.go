@@ -41,7 +41,7 @@ type Timeouts [states]time.Duration
 // and whoever forgets the connection would meet its bytes again as midstream.
 var defaultTimeouts = Timeouts{
 	SynSent:     120 * time.Second,
-	SynRecv:     60 * time.Second,
+	SynRecv:     120 * time.Second, // for as long its SYN-ACK may be a cookie that is good
 	Established: 5 * 24 * time.Hour,
 	FinWait:     time.Hour, // half closed: the other half may be idle for long
 	CloseWait:   time.Hour, // as FinWait

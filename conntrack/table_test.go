@@ -90,7 +90,7 @@ func TestExpiry(t *testing.T) {
 		after  time.Duration
 	}{
 		{SynSent, "> S 0 0 : opened", 120 * time.Second},
-		{SynRecv, "> S 0 0 : opened\n< SA 0 1 : known", 60 * time.Second},
+		{SynRecv, "> S 0 0 : opened\n< SA 0 1 : known", 120 * time.Second},
 		{SynSent2, "> S 0 0 : opened\n< S 0 0 : known", 120 * time.Second},
 		{Established, opening, 5 * 24 * time.Hour},
 		{FinWait, opening + "> FA 1 1 : known", time.Hour},

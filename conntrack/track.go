@@ -63,7 +63,9 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 			return t.reopen(c, r.Dir, p, now)
 		}
 		r.Why = t.synAck(c, r.Dir, p)
-		c.greets(now)
+		if c.greets(now); r.Why == NoReason && r.Dir == Reply {
+			c.answers(p.Ack.Sub(1).Size(p.Seq))
+		}
 	case r.Dir == Original && (c.state != Established || c.ended || !c.Begun()):
 		t.reborn = c.reborn(p, now)
 		if r.Why = t.segment(c, r.Dir, p); r.Why != NoReason {

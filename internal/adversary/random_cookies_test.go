@@ -40,16 +40,23 @@ name = "records"
 require = { content_type = ["handshake", "change_cipher_spec", "application_data", "alert"] }
 `
 
-// playCookies plays with cookies of another minute only where all is read: docs/EVASION.md,
-// "What is left". So it is with a daemon that starts again, but where it resets what began
-// unseen.
+// playCookies plays with cookies of another minute that no SYN-ACK has said only where all
+// is read: nobody could know them. A daemon starts again only where it resets what began
+// unseen: docs/EVASION.md, "What is left".
 func (c *composer) playCookies(read, restarts bool) {
 	r, p := c.r, c.p
 	if p.Stamps = r.IntN(2) == 0; p.Stamps {
 		p.Options = []byte{2, 4, 5, 180, 1, 3, 3, 14}
 	}
 	c.say("open, third packet")
-	if p.connect() && r.IntN(2) == 0 {
+	connect := func() bool {
+		heard := p.connect()
+		if heard {
+			c.cookies = append(c.cookies, p.irs-p.ISS)
+		}
+		return heard
+	}
+	if connect() && r.IntN(2) == 0 {
 		p.ack()
 	}
 	for range 2 + r.IntN(9) {
@@ -68,7 +75,7 @@ func (c *composer) playCookies(read, restarts bool) {
 			p.ISS += []uint32{0, 0, 100, 1 << 20}[r.IntN(4)]
 			c.say("the SYN")
 			p.heard, p.reset = false, false
-			p.connect()
+			connect()
 		case 4:
 			n := len(p.Good) * r.IntN(2)
 			c.say("an innocent hello from %d", n/2)
@@ -101,8 +108,16 @@ func (c *composer) further(read bool) {
 		k = -k
 	}
 	ack := k + []uint32{0, 0, 1, ^uint32(0)}[r.IntN(4)]
-	if minute := cookieAhead(1) - cookieAhead(0); read && r.IntN(3) == 0 {
-		ack = k + []uint32{minute, -minute}[r.IntN(2)]
+	minute := cookieAhead(1) - cookieAhead(0)
+	switch r.IntN(4) {
+	case 0:
+		if read {
+			ack = k + []uint32{minute, -minute}[r.IntN(2)]
+		}
+	case 1:
+		if n := len(c.cookies); n > 0 {
+			ack = k + c.cookies[r.IntN(n)] - (p.irs - p.ISS)
+		}
 	}
 	s := p.segment(int(int32(k)), nil)
 	s.Ack += ack

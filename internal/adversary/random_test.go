@@ -46,9 +46,10 @@ func TestRandom(t *testing.T) {
 
 // composer plays a random trick, and notes what it does.
 type composer struct {
-	r    *rand.Rand
-	p    *Peer
-	said []string
+	r       *rand.Rand
+	p       *Peer
+	said    []string
+	cookies []uint32 // that were heard: how far from the client's number
 }
 
 func (c *composer) say(format string, args ...any) {

@@ -146,6 +146,7 @@ func cookies() []Trick {
 // it unseen.
 func crookedCookies() []Trick {
 	const (
+		why       = "once the server may have the connection no more, what acknowledges a SYN cookie is dropped"
 		elsewhere = "before the server has shown that it has the connection, nothing goes on that its receiver would discard"
 		unknown   = "an RST that the kernel's connection tracking does not know is dropped: the connection's mark would stand"
 		untracked = "where the kernel's tracking takes the end for none of the connection, packets of ours clear the mark"
@@ -219,6 +220,27 @@ func crookedCookies() []Trick {
 				p.irs = first
 				p.data(0, p.Hello)
 				p.irs = second
+			}},
+		{Name: "an innocent connection that is reset, and the hello on the numbers of the cookie of the minute before", Group: Cookies,
+			Why: why, Model: "it takes a minute",
+			Play: func(p *Peer) {
+				p.connect()
+				first := p.irs
+				p.wire.Pass(61 * time.Second)
+				p.heard = false
+				after(p, len(p.Good), func() { bare(p, len(p.Good), packet.RST); p.settle(); p.irs = first })
+			}},
+		{Name: "the same, of an earlier connection on its ports", Group: Cookies, Why: why, Model: "it takes a minute",
+			Play: func(p *Peer) {
+				end := func() { bare(p, len(p.Good), packet.RST); p.settle() }
+				p.open()
+				p.data(0, bytes.Clone(p.Good))
+				p.settle()
+				end()
+				iss, irs := p.ISS, p.irs
+				p.wire.Pass(61 * time.Second)
+				p.again(p.ISS + 1<<20)
+				after(p, len(p.Good), func() { end(); p.ISS, p.irs = iss, irs })
 			}},
 		{Name: "a SYN again and again for minutes, an innocent connection that is reset, and the hello on its numbers", Group: Cookies,
 			Why: "of how old a cookie can be its SYN-ACK tells", Model: "it takes minutes",

@@ -113,6 +113,8 @@ var packedScenes = []struct {
 		x.silent(1)
 		x.both(func(k *link) { k.again(900_000, 800_000); k.open() })
 		x.both(func(k *link) { k.talk(x.turns[:3], strategies["mss"]) })
+		x.silent(0) // a SYN cookie of the one before may be good
+		x.both(func(k *link) { k.lab.silent(4 * time.Minute) })
 		x.silent(1)
 		x.say(original, recordOf(tlswire.RecordTypeHeartbeat, 3))
 		x.refused("require.content_type")
@@ -123,6 +125,8 @@ var packedScenes = []struct {
 		x.both(func(k *link) { k.again(900_000, 800_000); k.syn() })
 		x.both(func(k *link) { k.synAck() })
 		x.both(func(k *link) { k.ack(original); k.talk(x.turns[:3], strategies["mss"]) })
+		x.silent(0) // a SYN cookie of the one before may be good
+		x.both(func(k *link) { k.lab.silent(4 * time.Minute) })
 		x.silent(1)
 		if n := x.links[0].lab.e.table.Stats().Reopened; n != 1 {
 			x.t.Errorf("%d are begun anew", n)
