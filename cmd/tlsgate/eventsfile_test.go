@@ -117,6 +117,14 @@ func TestEventsFileTorn(t *testing.T) {
 		}
 		left := string(long[n:])
 		for i, rest := range []string{left, "one\n", "two\n"} {
+			if rest == "" {
+				continue // nothing is left of it
+			}
+			if i == 1 && left != "" {
+				if got, err := os.ReadFile(path); len(got) > 0 || err != nil {
+					t.Errorf("%s: %d bytes of it in the new file, %v", name, len(got), err)
+				}
+			}
 			if i < 2 {
 				os.Remove(path)
 			}
