@@ -3,6 +3,7 @@ package engine
 import (
 	"testing"
 
+	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/nfq"
 )
@@ -22,6 +23,9 @@ func TestAstray(t *testing.T) {
 		forged := k.segment(reply, 0, nil, packet.ACK)
 		forged.ack += uint32(len(good))
 		k.decoy(forged)
+		if got := l.e.counts.Invalid[conntrack.Astray]; got != uint64(arms-1) {
+			t.Errorf("%d interfaces: %d packets are counted as astray", arms, got)
+		}
 		l.alter = one
 		k.data(original, 0, evil)
 		if got := len(k.ends[1].got) > 0; got != (arms == 1) { // as POLICY.md says

@@ -309,3 +309,36 @@ func playRested(t *testing.T, x *rested[lasting]) {
 		t.Errorf("%d hashes are left, %d of %d places are free", len(x.by), len(x.free), x.number)
 	}
 }
+
+// TestLeaves: who was left to the kernel rests at once, its story knows where, and nothing
+// of it is taken for what serves another by then.
+func TestLeaves(t *testing.T) {
+	l := newLab(t, config(), policy(acceptAll))
+	k := l.link4()
+	k.play(recording(t, "tls13"), strategies["mss"])
+	e, c := l.e, k.conn() // which wakes it
+	id, place := c.ID, c.Place()
+	s := e.stories.any(id)
+	if s == nil || s.conn != c || s.rests != 0 || e.table.AtRest() != 0 {
+		t.Fatalf("awake: %d rest, its story %+v", e.table.AtRest(), s)
+	}
+	e.leaving = c
+	if e.rest(); e.table.AtRest() != 1 || e.leaving != nil || s.conn != nil || s.rests != place {
+		t.Errorf("at rest: %d rest, its story %+v", e.table.AtRest(), s)
+	}
+	e.leaving = k.conn()
+	if e.table.Rest(e.leaving); e.leaving != nil {
+		t.Error("who rests is to rest again")
+	}
+	if e.rest(); s.conn != nil || s.rests != place {
+		t.Errorf("at rest again: its story %+v", s)
+	}
+	l.now += 6 * 24 * 3600 * second
+	for e.table.Len() > 0 {
+		e.Tick(l.now)
+	}
+	var y Story
+	if s.conn != nil || s.rests != 0 || !e.why(id, &y) || y.Live {
+		t.Errorf("gone: its story %+v, %+v", s, y)
+	}
+}
