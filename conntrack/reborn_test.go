@@ -273,3 +273,46 @@ func TestRebornOthers(t *testing.T) {
 		}
 	}
 }
+
+// TestOver: of what began unseen it is known that nothing is left to be said, and else
+// supposed that there is.
+func TestOver(t *testing.T) {
+	const (
+		unseen = "> A 1 1 len=100 : midstream\n< A 1 101 len=50 : known\n> A 101 51 : known\n"
+		seen   = "> S 0 0 : opened\n< SA 0 1 : known\n> A 1 1 len=100 : known\n< A 1 101 len=50 : known\n> A 101 51 : known\n"
+	)
+	for _, tt := range []struct {
+		name, script string
+		pause        int64 // before it
+		want         bool
+	}{
+		{"nothing has ended", unseen + "> A 101 51 : known", 0, false},
+		{"an RST", unseen + "> R 101 0 : known", 0, true},
+		{"an RST of the server's", unseen + "< R 51 0 : known", 0, true},
+		{"an RST, and more", unseen + "> R 101 0 : known\n> A 101 51 len=9 : known", 0, true},
+		{"an RST with FIN", unseen + "> RFA 101 51 : bad_flags", 0, true},
+		{"an RST when no cookie is good", unseen + "> R 101 0 : known", 300 * second, false},
+		{"an RST from anywhere", unseen + "< R 0x80000033 0 : bad_reset", 0, false},
+		{"the server's FIN", unseen + "< FA 51 101 : known\n> A 101 52 : known", 0, false},
+		{"the client's FIN", unseen + "> FA 101 51 : known\n< A 51 102 : known", 0, false},
+		{"both, the client's not acknowledged", unseen + "< FA 51 101 : known\n> FA 101 52 : known", 0, false},
+		{"both, the server's not acknowledged", unseen + "> FA 101 51 : known\n< FA 51 102 : known", 0, false},
+		{"both, acknowledged", unseen + "> FA 101 51 : known\n< FA 51 102 : known\n> A 102 52 : known", 0, true},
+		{"the same of one that was seen to begin", seen + "> FA 101 51 : known\n< FA 51 102 : known\n> A 102 52 : known", 0, false},
+		{"an RST of one that was seen to begin", seen + "> R 101 0 : known", 0, false},
+	} {
+		for _, isn := range isns {
+			lines := strings.Split(tt.script, "\n")
+			tab, c := play(t, lines[0], isn)
+			for i, line := range lines[1:] {
+				if i == len(lines)-2 {
+					tab.wheel.now += tt.pause
+				}
+				replay(t, tab, line, isn)
+			}
+			if got := c.Over(); got != tt.want {
+				t.Errorf("%s: ISNs %#x: %v", tt.name, isn, got)
+			}
+		}
+	}
+}
