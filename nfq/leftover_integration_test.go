@@ -98,6 +98,15 @@ func TestIntegrationElsewhere(t *testing.T) {
 					t.Error("rules are in place, and nobody was to serve them")
 				}
 			}
+			// What is left may be of one IP version alone.
+			for _, f := range families {
+				n := newNamespace(t)
+				n.iptables(t, f, before, "-N", chainQueue)
+				n.install(t, r)
+				if strings.Contains(n.save(t, f, before), chainQueue) {
+					t.Errorf("what was left of IPv%d alone stays", f)
+				}
+			}
 			// Where nobody has made tables of the legacy variant, nobody does.
 			n := newNamespace(t)
 			n.install(t, r)
