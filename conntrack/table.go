@@ -39,7 +39,6 @@ type Stats struct {
 	// New entries that found a bound reached, and had another make room or none made:
 	// that of half-open ones, that of all.
 	AtHalfOpen, AtConnections uint64
-	Invalid                   uint64 // packets
 }
 
 // Table is a table of connections, for one goroutine. It is made by New.

@@ -77,7 +77,6 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		}
 	}
 	if r.Why != NoReason {
-		t.stats.Invalid++
 		return r
 	}
 	r.Outcome = Known
@@ -106,7 +105,6 @@ func (t *Table[V]) create(k *key, sender uint8, p *packet.Parsed, now int64) Tra
 		why = NoEntry
 	}
 	if why != NoReason {
-		t.stats.Invalid++
 		return Tracked[V]{Why: why}
 	}
 	c := t.take(now)
