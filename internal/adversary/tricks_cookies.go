@@ -262,6 +262,21 @@ func crookedCookies() []Trick {
 					p.decoy(p.segment(-len(text), text))
 				})
 			}},
+		{Name: "half of the handshake, another takes its place, a SYN-ACK of the client's, and the hello further on", Group: Cookies,
+			Why: "a SYN-ACK that goes back to where it came from says nothing of where a stream begins", Ambiguous: true,
+			Model: "it takes as many connections as limits allow",
+			Play: func(p *Peer) {
+				p.connect()
+				p.wire.(*Model).Crowd(100)
+				s := p.forged(181, packet.SYN|packet.ACK)
+				s.Payload = text
+				p.send(s)
+				p.ISS, p.irs = p.ISS+1<<20, p.irs+1<<20
+				p.ack()
+				p.send(p.segment(-len(text), text))
+				p.decoy(p.segment(0, nil))
+				p.data(0, p.Hello)
+			}},
 		{Name: "an innocent connection that is reset, a FIN from far away that never arrives, and the hello on its numbers", Group: Cookies,
 			Why: "what a client says of its own numbers is no measure of what its server has",
 			Play: func(p *Peer) {

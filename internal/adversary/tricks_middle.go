@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/netip"
 	"time"
+
+	"tlsgate/conntrack/packet"
 )
 
 func middles() []Trick {
@@ -132,6 +134,18 @@ func middles() []Trick {
 				p.Client = netip.AddrPortFrom(p.Client.Addr(), 100)
 				p.open()
 				p.restart()
+				p.data(0, p.Hello)
+			},
+		},
+		{
+			Name: "the daemon starts, a SYN-ACK of the client's, and the hello where the server awaits it", Group: Middle, Model: OwnDaemon,
+			Why: "a SYN-ACK that goes back to where it came from says nothing of where a stream begins",
+			Play: func(p *Peer) {
+				p.connect()
+				p.restart()
+				s := p.forged(0, packet.SYN|packet.ACK)
+				s.Seq, s.Ack = s.Seq+1<<24, s.Ack-99
+				p.send(s)
 				p.data(0, p.Hello)
 			},
 		},

@@ -358,12 +358,14 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 	}
 	e.attach(c, d, p)
 	f := &c.Value
-	f.answered = seg.Flags.Has(packet.SYN)
+	// It says where both begin, unless it goes back to where it came from: then it may be
+	// the client's.
+	f.answered = seg.Flags.Has(packet.SYN) && (p.InDev != p.OutDev || p.InDev == 0)
 	if m.Mask() != 0 && p.Mark&m.Mask() == m.Held() && !seg.Flags.Has(packet.SYN) && e.stillHeld(c) {
 		return
 	}
 	lost := lostStream
-	if seg.Flags.Has(packet.SYN) { // it says where both begin
+	if f.answered {
 		lost = lostSYN
 	}
 	if e.lost(c, lost) {
@@ -379,7 +381,7 @@ func (e *Engine) beginMidstream(c *conntrack.Conn[flow], d conntrack.Direction, 
 		mode, f.graced = MidstreamAccept, true
 		e.counts.GraceMidstream++
 	}
-	if seg.Flags.Has(packet.SYN) && (mode == MidstreamAccept || mode == MidstreamInspect) {
+	if f.answered && (mode == MidstreamAccept || mode == MidstreamInspect) {
 		if !e.refusedEarlier(c) { // nothing was missed but the SYN
 			e.judgeFirst(c)
 		}
