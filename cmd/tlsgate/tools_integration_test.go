@@ -41,6 +41,24 @@ require = { cipher = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_C
 action  = "accept"
 `
 
+// toolsPermit permits one name, and drops all else: whom it refuses may go on and on. It is
+// the policy if the environment has TLSGATE_TOOLS_PERMIT.
+const toolsPermit = `
+[intercept]
+ports = ["443", "8443"]
+
+[[rule]]
+name      = "names"
+match     = { sni = ["` + adversary.Permitted + `"] }
+require   = { cipher = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] }
+otherwise = "drop"
+action    = "accept"
+
+[[rule]]
+name   = "others"
+action = "drop"
+`
+
 // toolSlots tools run at once, each with addresses of its own: they wait, most of the time.
 const toolSlots = 64
 
@@ -133,6 +151,10 @@ func TestIntegrationTools(t *testing.T) {
 	if len(found) == 0 {
 		t.Fatal("none of TLSGATE_CIADPI, TLSGATE_TPWS, TLSGATE_NFQWS, TLSGATE_NFQWS2, TLSGATE_YOUTUBEUNBLOCK says where a tool is")
 	}
+	policy := toolsPolicy
+	if os.Getenv("TLSGATE_TOOLS_PERMIT") != "" {
+		policy = toolsPermit
+	}
 	for title, o := range map[string]struct{ defaults, fastOpen string }{
 		"default": {"", "1"},
 		// and servers take data on a SYN from anybody
@@ -155,7 +177,7 @@ func TestIntegrationTools(t *testing.T) {
 			for _, x := range found {
 				open[x.name] = runTool(slots, &x, x.part(t))
 			}
-			f := startFirewall(t, l, o.defaults+toolsPolicy)
+			f := startFirewall(t, l, o.defaults+policy)
 			for i := range slots {
 				slots[i].f = f
 			}
