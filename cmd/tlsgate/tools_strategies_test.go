@@ -119,10 +119,13 @@ func nfqwsStrategies() []strategy {
 	places := prefixed(at, "1", "2", "5", "6", "midsld", "1,midsld", "host", "endhost-1", "sniext+1", "-10", "1,2,3,4,5,6,7,8,sniext+1,midsld,-1")
 	overlap := func(list ...string) []string { return prefixed("--dpi-desync-split-seqovl=", list...) }
 	pattern := []string{"", "--dpi-desync-split-seqovl-pattern=0x1603010200010001fc0303"}
+	positions := prefixed("--dpi-desync-ipfrag-pos-tcp=", "24", "32", "40", "64", "128")
 	const mod = "--dpi-desync-fake-tls-mod="
 	return slices.Concat(
 		strategies(true, each(prefixed(d, "multisplit", "multidisorder", "split", "split2", "disorder", "disorder2"), places)...),
-		strategies(true, each(prefixed(d, "ipfrag2", "hopbyhop,ipfrag2", "destopt,ipfrag2"), prefixed("--dpi-desync-ipfrag-pos-tcp=", "24", "32", "40", "64", "128"))...),
+		strategies(true, each(one(d+"ipfrag2"), positions)...),
+		// It leaves the extension header of the second fragment as it finds the memory.
+		strategies(false, each(prefixed(d, "hopbyhop,ipfrag2", "destopt,ipfrag2"), positions)...),
 		strategies(true, each(prefixed(d, "hopbyhop", "destopt", "ipfrag1"), one(""))...),
 		strategies(true, each(prefixed(d, "hopbyhop,multisplit", "destopt,multidisorder", "ipfrag1,multisplit", "ipfrag1,multidisorder"), prefixed(at, "1", "midsld"))...),
 		strategies(true, each(one(d+"multidisorder"), prefixed("--ip-id=", "zero", "seq", "seqgroup", "rnd"))...),
