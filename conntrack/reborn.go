@@ -116,9 +116,9 @@ func (c *Conn[V]) ends(now int64) {
 // Over reports whether nothing is left to be said in a connection that began unseen: both
 // ends have had the other's FIN, or one has reset it, while a SYN cookie of it may be good.
 // Where it began nobody knows: any data could begin another there.
-func (c *Conn[V]) Over() bool {
+func (c *Conn[V]) Over(now int64) bool {
 	o, r := &c.sides[Original], &c.sides[Reply]
-	return c.Midstream && (c.ended || o.finSeen && o.fin.Less(o.acked) && r.finSeen && r.fin.Less(r.acked))
+	return c.Midstream && c.Young(now) && (c.ended || o.finSeen && o.fin.Less(o.acked) && r.finSeen && r.fin.Less(r.acked))
 }
 
 // mayEnd reports whether the server may have the connection no more for an RST: it has

@@ -105,7 +105,7 @@ func flagOf(is bool, f restFlags) restFlags {
 // restful reports whether all that is known of a connection, but for its sides, has
 // room in its head.
 func (t *Table[V]) restful(c *Conn[V]) bool {
-	return !c.recorded && !c.kept && !c.Guessed && !c.assumed && !(c.ended && (c.Midstream || c.Young(t.wheel.now))) && !c.late && (c.others.n == 0 || !c.Young(t.wheel.now)) && c.head.rank != rankHalfOpen &&
+	return !c.recorded && !c.kept && !c.Guessed && !c.assumed && !(c.ended && c.Young(t.wheel.now)) && !c.late && (c.others.n == 0 || !c.Young(t.wheel.now)) && c.head.rank != rankHalfOpen &&
 		c.second == (candidate{}) && (c.latest == 0 || c.latest == c.sides[Original].iss) && c.deadline == c.Last+int64(t.limit[c.state]) &&
 		max(c.Packets[0], c.Packets[1]) < 1<<32 && max(c.Bytes[0], c.Bytes[1]) < 1<<48
 }

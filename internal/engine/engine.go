@@ -8,6 +8,8 @@
 package engine
 
 import (
+	"net/netip"
+
 	"tlsgate/conntrack"
 	"tlsgate/conntrack/packet"
 	"tlsgate/conntrack/reassembly"
@@ -303,7 +305,7 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 		t.Conn != nil && t.Conn.Value.phase == refused {
 		return e.drop(DropInvalid)
 	}
-	if t.Why == conntrack.NoEntry && (e.now-e.began <= conntrack.CookieAge || e.returning.has(endsOfPacket(seg), lostStream, e.now)) {
+	if t.Why == conntrack.NoEntry && e.mayBeYoung(endsOfPacket(seg)) {
 		if e.invalidRST(p, seg) {
 			return e.drop(DropInvalid)
 		}
@@ -317,7 +319,13 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 // afterwards notes that a segment brings data of a decided connection that began unseen,
 // and is over: its server may begin another with it.
 func (e *Engine) afterwards(c *conntrack.Conn[flow], seg *packet.Parsed) {
-	e.reborn = e.reborn || c.Midstream && seg.PayloadLen() > 0 && c.Over()
+	e.reborn = e.reborn || c.Midstream && seg.PayloadLen() > 0 && c.Over(e.now) && e.mayBeYoung(endsOf(c))
+}
+
+// mayBeYoung reports whether of a connection that is not in the table, or began unseen,
+// a SYN cookie may be good: its SYN came before this run, or it had to make room.
+func (e *Engine) mayBeYoung(ends [2]netip.AddrPort) bool {
+	return e.now-e.began <= conntrack.CookieAge || e.returning.has(ends, lostStream, e.now)
 }
 
 // full answers a packet for which the table has no room.

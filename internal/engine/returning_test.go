@@ -117,3 +117,30 @@ func TestAfterwards(t *testing.T) {
 		}
 	}
 }
+
+// TestAfterwardsOld: the last octets of what an earlier run has accepted, and its server's
+// FIN, pass again, for their acknowledgement may have been lost, once no cookie can be good
+// that is older than this run.
+func TestAfterwardsOld(t *testing.T) {
+	for _, offload := range []bool{false, true} {
+		for _, old := range []bool{false, true} {
+			cfg := config()
+			cfg.Offload = offload
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(recording(t, "tls13"), strategies["mss"])
+			l.e.Close(l.now)
+			l.e = New(l.e.cfg, blocked("api.evil.example"))
+			l.e.Tick(l.now)
+			if old {
+				l.now += 300 * second
+			}
+			k.close()
+			k.ack(original)
+			s := k.segment(reply, len(k.ends[original].got)-10, make([]byte, 10), packet.FIN|packet.ACK)
+			if passed := k.raw(s); passed != old {
+				t.Errorf("offload %v, old %v: passed %v", offload, old, passed)
+			}
+		}
+	}
+}
