@@ -56,6 +56,7 @@ type lasting struct {
 	wary        bool // urgent data points to what comes later in clear text
 	pinned      bool // it has part in pins, or asks for them: Engine.pins
 	barred      bool // refused, and the kernel's mark says so or both ends have heard it
+	cleared     bool // packets of ours have had the kernel's mark say nothing
 
 	gate     gateway   // whether it waits for one
 	adoption uint16    // under which it was judged, Engine's

@@ -25,9 +25,13 @@ func (e *Engine) isUntracked(p *nfq.Packet) bool {
 }
 
 // untracked has the mark of a connection left to the kernel cleared by packets of our own,
-// where the one at hand has ended it, or will have, and cannot say so.
+// where the one at hand has ended it, or will have, and cannot say so. Once does: while a
+// SYN cookie of it may be good nothing says accepted again (Ends).
 func (e *Engine) untracked(c *conntrack.Conn[flow], p *nfq.Packet) {
-	if e.cfg.Clear != nil && c.Value.offloaded && c.Young(e.now) && e.isUntracked(p) {
-		e.carry(c, e.cfg.Clear) // where nobody can be told the mark stands
+	f := &c.Value
+	if e.cfg.Clear == nil || !f.offloaded || f.cleared || !c.Young(e.now) || !e.isUntracked(p) || e.cfg.Default.Observe {
+		return
 	}
+	sent, _ := e.carry(c, e.cfg.Clear) // where nobody can be told the mark stands
+	f.cleared = sent == 2
 }

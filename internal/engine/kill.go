@@ -100,14 +100,15 @@ func (e *Engine) recall(c *conntrack.Conn[flow]) error {
 	if e.cfg.Refuse == nil {
 		return ErrOffloaded
 	}
-	return e.carry(c, e.cfg.Refuse)
+	if sent, err := e.carry(c, e.cfg.Refuse); sent == 0 {
+		return errors.Join(ErrOffloaded, err)
+	}
+	return nil
 }
 
 // carry sends packets of a connection that say something to its mark in the kernel, and
-// nothing to anybody.
-func (e *Engine) carry(c *conntrack.Conn[flow], send func(ip []byte, ifindex uint32) error) error {
-	var first error
-	failed := 0
+// nothing to anybody: one in each direction. It returns how many it has sent.
+func (e *Engine) carry(c *conntrack.Conn[flow], send func(ip []byte, ifindex uint32) error) (sent int, failed error) {
 	for _, d := range [...]conntrack.Direction{conntrack.Reply, conntrack.Original} {
 		b := e.bare(c, d, packet.SYN, c.Sent(d), 0)
 		if d == conntrack.Reply {
@@ -116,14 +117,12 @@ func (e *Engine) carry(c *conntrack.Conn[flow], send func(ip []byte, ifindex uin
 		b.Void = true
 		e.scratch = b.Append(e.scratch[:0])
 		if err := send(e.scratch, c.Value.devices[d.Other()]); err != nil {
-			failed++
-			first = errors.Join(first, err)
+			failed = errors.Join(failed, err)
+		} else {
+			sent++
 		}
 	}
-	if failed == 2 {
-		return errors.Join(ErrOffloaded, first)
-	}
-	return nil
+	return sent, failed
 }
 
 // resetKnown resets d's receiver at every number that it can expect as far as the
