@@ -113,12 +113,18 @@ func (c *Conn[V]) ends(now int64) {
 	}
 }
 
-// Over reports whether nothing is left to be said in a connection that began unseen: both
+// BehindEnd reports whether the packet that was tracked last could begin another
+// connection where one that began unseen was over before it.
+func (t *Table[V]) BehindEnd(p *packet.Parsed) bool {
+	return t.over && p.Flags&(packet.SYN|packet.RST) == 0 && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
+}
+
+// over reports whether nothing is left to be said in a connection that began unseen: both
 // ends have had the other's FIN, or one has reset it, while a SYN cookie of it may be good.
-// Where it began nobody knows: any data could begin another there.
-func (c *Conn[V]) Over(now int64) bool {
+// Where it began nobody knows: any segment could begin another there.
+func (c *Conn[V]) over(now int64) bool {
 	o, r := &c.sides[Original], &c.sides[Reply]
-	return c.Midstream && c.Young(now) && (c.ended || o.finSeen && o.fin.Less(o.acked) && r.finSeen && r.fin.Less(r.acked))
+	return c.Young(now) && (c.ended || o.finSeen && o.fin.Less(o.acked) && r.finSeen && r.fin.Less(r.acked))
 }
 
 // mayEnd reports whether the server may have the connection no more for an RST: it has

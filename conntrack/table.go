@@ -55,6 +55,7 @@ type Table[V any] struct {
 	index  index
 	last   *Conn[V] // of the latest packet: the next is often its neighbour
 	reborn bool     // the latest packet: see Reborn
+	over   bool     // its connection was: see BehindEnd
 	conns  conns[V]
 	queue  [ranks]list
 	wheel  wheel

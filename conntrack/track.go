@@ -15,7 +15,7 @@ func (t *Table[V]) Track(p *packet.Parsed, now int64) Tracked[V] {
 
 // TrackSought is Track for a segment whose connection was sought.
 func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracked[V] {
-	t.reborn = false
+	t.reborn, t.over = false, false
 	t.wheel.start(now)
 	c, k, sender := t.last, &s.key, s.sender
 	if c == nil || !c.head.key.same(k) {
@@ -36,6 +36,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 		return t.create(k, sender, p, now)
 	}
 	t.last = c
+	t.over = c.Midstream && c.over(now)
 	r := Tracked[V]{Conn: c, Dir: Direction(c.original ^ sender)}
 	bad := sane(p.Flags)
 	switch {

@@ -116,6 +116,16 @@ func cookies() []Trick {
 				p.data(1, p.Hello[1:])
 			}})
 	list = append(list, crookedCookies()...)
+	list = append(list, Trick{Name: "an innocent connection, a restart, it ends, five minutes of acknowledgements, and the hello on its numbers", Group: Cookies, Why: forgets,
+		Model: "it takes minutes",
+		Play: func(p *Peer) {
+			end(p, packet.FIN|packet.ACK, p.restart)
+			for range 10 {
+				p.ack()
+				p.pass(30 * time.Second)
+			}
+			p.data(0, p.Hello)
+		}})
 	for _, e := range []struct {
 		name  string
 		flags packet.Flags

@@ -316,10 +316,10 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 	return e.pass(p)
 }
 
-// afterwards notes that a segment brings data of a decided connection that began unseen,
-// and is over: its server may begin another with it.
+// afterwards notes that a segment comes behind the end of a decided connection that began
+// unseen: its server may begin another with it.
 func (e *Engine) afterwards(c *conntrack.Conn[flow], seg *packet.Parsed) {
-	e.reborn = e.reborn || c.Midstream && seg.PayloadLen() > 0 && c.Over(e.now) && e.mayBeYoung(endsOf(c))
+	e.reborn = e.reborn || e.table.BehindEnd(seg) && e.mayBeYoung(endsOf(c))
 }
 
 // mayBeYoung reports whether of a connection that is not in the table, or began unseen,
