@@ -341,6 +341,18 @@ func crookedCookies() []Trick {
 					p.send(s)
 				})
 			}},
+		{Name: "an innocent connection, a restart, it ends unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies,
+			Why: "an end that the kernel's tracking does not know, of a connection that began before this run, does not pass", Model: OwnDaemon,
+			Play: func(p *Peer) {
+				lost(p, func(unseen func(off int, f packet.Flags, b []byte)) {
+					p.restart()
+					unseen(len(p.Good), packet.FIN|packet.ACK, nil)
+					p.settle()
+					s := p.segment(len(p.Good)+1, nil)
+					s.Ack++ // the server's FIN
+					p.send(s)
+				})
+			}},
 		{Name: "an innocent connection that its server resets unseen by the kernel's connection tracking, and the hello on its numbers", Group: Cookies, Why: untracked,
 			Wire: "it takes a kernel's RST",
 			Play: func(p *Peer) {

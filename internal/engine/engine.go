@@ -253,6 +253,9 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if f.phase == decided {
 		e.afterwards(c, seg)
 	}
+	if e.endsUnknown(c, p) {
+		return e.drop(DropInvalid)
+	}
 	f.devices[t.Dir] = p.InDev
 	if p.OutDev != 0 {
 		f.devices[t.Dir.Other()] = p.OutDev
@@ -297,6 +300,9 @@ func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[
 	e.counts.Invalid[t.Why]++
 	if t.Conn != nil && t.Conn.Value.phase == decided {
 		e.afterwards(t.Conn, seg)
+	}
+	if t.Conn != nil && e.endsUnknown(t.Conn, p) {
+		return e.drop(DropInvalid)
 	}
 	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !e.invalidRST(p, seg) && !(c.Value.pinned && e.tied(c)) {
 		return e.passOn(c, p)

@@ -144,3 +144,43 @@ func TestAfterwardsOld(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsUnknown: a FIN that the kernel's connection tracking takes for none of a
+// connection that began before this run does not pass, however often it comes, while a SYN
+// cookie of that may be good: the mark may say accepted.
+func TestEndsUnknown(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		known  bool // this run has seen it
+		later  int64
+		change func(*Config)
+		passes bool
+	}{
+		{name: "soon after the start", change: func(*Config) {}},
+		{name: "soon after the start, refused for that", change: func(c *Config) { c.Default.Midstream = MidstreamReset }},
+		{name: "minutes later", later: 300 * second, change: func(*Config) {}, passes: true},
+		{name: "observed", change: func(c *Config) { c.Default.Observe = true }, passes: true},
+		{name: "known", known: true, change: func(*Config) {}, passes: true},
+	} {
+		for _, d := range []conntrack.Direction{original, reply} {
+			cfg := config()
+			tt.change(&cfg)
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(recording(t, "tls13"), strategies["mss"])
+			if !tt.known {
+				l.e.Close(l.now)
+				l.e = New(l.e.cfg, blocked("api.evil.example"))
+				l.e.Tick(l.now)
+			}
+			l.now += tt.later
+			l.alter = func(p *nfq.Packet) { p.Mark = foreign | l.marks.Untracked() }
+			s := k.segment(d, len(k.ends[d.Other()].got), nil, packet.FIN|packet.ACK)
+			for range 3 {
+				if passed := k.raw(s); passed != tt.passes {
+					t.Errorf("%s, direction %v: passed %v", tt.name, d, passed)
+				}
+			}
+		}
+	}
+}
