@@ -29,14 +29,14 @@ func (t *Table[V]) Reborn() bool { return t.reborn }
 // one knows those of all other numbers. A FIN alone begins nothing: nothing can be said
 // behind it.
 func (c *Conn[V]) reborn(p *packet.Parsed, now int64) bool {
-	o := &c.sides[Original]
+	o, r := &c.sides[Original], &c.sides[Reply]
 	if !c.mayBegin(p, now) {
 		return false
 	}
 	first := o.iss.Add(1)
 	apart := p.Seq.Size(p.Ack)
 	switch {
-	case p.Seq == first && o.iss.Size(o.acked) <= 1 && !c.loose:
+	case p.Seq == first && p.Ack == r.iss.Add(1) && o.iss.Size(o.acked) <= 1 && !c.loose:
 		return false // both begin alike
 	case c.isOver():
 		return near(apart, c.apart()) || c.others.has(apart)

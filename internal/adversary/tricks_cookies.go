@@ -287,6 +287,17 @@ func crookedCookies() []Trick {
 				p.decoy(p.segment(0, nil))
 				p.data(0, p.Hello)
 			}},
+		{Name: "a FIN in front of the stream, the server's, and the hello on the cookie of a larger segment size", Group: Cookies, Why: why,
+			Play: func(p *Peer) {
+				p.connect()
+				s := p.segment(-1, nil)
+				s.Flags = packet.FIN | packet.ACK
+				p.send(s)
+				p.settle()
+				p.irs++ // the server's FIN
+				p.send(p.segment(1, nil))
+				p.data(0, p.Hello)
+			}},
 		{Name: "an innocent connection that is reset, a FIN from far away that never arrives, and the hello on its numbers", Group: Cookies,
 			Why: "what a client says of its own numbers is no measure of what its server has",
 			Play: func(p *Peer) {
