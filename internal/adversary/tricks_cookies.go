@@ -116,6 +116,17 @@ func cookies() []Trick {
 				p.data(1, p.Hello[1:])
 			}})
 	list = append(list, crookedCookies()...)
+	list = append(list, Trick{Name: "an innocent connection that makes room for others, a FIN in the server's name, a reset, and the hello on its numbers", Group: Cookies, Why: forgets,
+		Model: "it takes as many connections as limits allow",
+		Play: func(p *Peer) {
+			end(p, packet.RST, func() {
+				for range 2 {
+					p.wire.(*Model).Crowd(100)
+				}
+				p.send(p.forged(len(p.Good)+500, packet.FIN|packet.ACK))
+			})
+			p.data(0, p.Hello)
+		}})
 	list = append(list, Trick{Name: "an innocent connection, a restart, it ends, five minutes of acknowledgements, and the hello on its numbers", Group: Cookies, Why: forgets,
 		Model: "it takes minutes",
 		Play: func(p *Peer) {
