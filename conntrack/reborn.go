@@ -86,7 +86,8 @@ func (o *others) add(apart uint32) {
 	}
 }
 
-// answers notes a SYN-ACK that is not, or no more, what the connection began with.
+// answers notes a SYN-ACK that is not, or no more, what the connection began with. One that
+// acknowledges data is no cookie: its server keeps that.
 func (c *Conn[V]) answers(apart uint32) {
 	if !near(apart, c.apart()) {
 		c.others.add(apart)

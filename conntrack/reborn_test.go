@@ -316,3 +316,26 @@ func TestOver(t *testing.T) {
 		}
 	}
 }
+
+// TestOthers: what was a cookie beside that of the connection is known, once, and nothing
+// else is taken for one: no SYN-ACK that comes again, nor one that acknowledges data
+// (RFC 7413), behind which a connection rests as any other.
+func TestOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		want         uint8
+	}{
+		{"one SYN-ACK", "> S 0 0 : opened\n< SA 0 1 : known", 0},
+		{"it comes again", "> S 0 0 : opened\n< SA 0 1 : known\n< SA 0 1 : known", 0},
+		{"with data acknowledged", "> S 0 0 len=100 : opened\n< SA 0 101 : known", 0},
+		{"with data, and none acknowledged", "> S 0 0 len=100 : opened\n< SA 0 1 : known", 0},
+		{"another one", "> S 0 0 : opened\n< SA 0 1 : known\n< SA 5000 1 : known", 1},
+		{"another one, twice", "> S 0 0 : opened\n< SA 0 1 : known\n< SA 5000 1 : known\n< SA 5000 1 : known", 1},
+	} {
+		for _, isn := range isns {
+			if _, c := play(t, tt.script, isn); c.others.n != tt.want {
+				t.Errorf("%s: ISNs %#x: %d", tt.name, isn, c.others.n)
+			}
+		}
+	}
+}

@@ -64,7 +64,7 @@ func (t *Table[V]) TrackSought(p *packet.Parsed, s *Sought[V], now int64) Tracke
 			return t.reopen(c, r.Dir, p, now)
 		}
 		r.Why = t.synAck(c, r.Dir, p)
-		if c.greets(now); r.Why == NoReason && r.Dir == Reply {
+		if c.greets(now); r.Why == NoReason && r.Dir == Reply && p.Ack == c.sides[Original].iss.Add(1) {
 			c.answers(p.Ack.Sub(1).Size(p.Seq))
 		}
 	case r.Dir == Original && (c.state != Established || c.ended || !c.Begun()):
