@@ -184,3 +184,28 @@ func TestEndsUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestHalfClosedRestart: whose server has said its FIN in the first minutes has no mark any
+// more: to the next run it began unseen, and midstream says what becomes of it. Later than
+// that it goes on.
+func TestHalfClosedRestart(t *testing.T) {
+	for _, mode := range []Midstream{MidstreamAccept, MidstreamInspect, MidstreamReset} {
+		for _, old := range []bool{false, true} {
+			cfg := config()
+			cfg.Default.Midstream = mode
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(recording(t, "tls13"), strategies["mss"])
+			if old {
+				l.now += 300 * second
+			}
+			k.raw(k.segment(reply, len(k.ends[original].got), nil, packet.FIN|packet.ACK))
+			l.e.Close(l.now)
+			l.e = New(l.e.cfg, blocked("api.evil.example"))
+			l.e.Tick(l.now)
+			if passed := k.data(original, 0, []byte("text")); passed != (old || mode != MidstreamReset) {
+				t.Errorf("midstream %v, old %v: passed %v", mode, old, passed)
+			}
+		}
+	}
+}
