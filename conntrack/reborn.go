@@ -120,6 +120,12 @@ func (t *Table[V]) BehindEnd(p *packet.Parsed) bool {
 	return t.over && p.Flags&(packet.SYN|packet.RST) == 0 && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
 }
 
+// Asked reports whether d's sender has had a SYN of the other end's that asks for another
+// connection on the ports, and has not answered it.
+func (c *Conn[V]) Asked(d Direction) bool {
+	return c.second.kind == aSYN && d == c.second.dir.Other()
+}
+
 // over reports whether nothing is left to be said in a connection that began unseen: both
 // ends have had the other's FIN, or one has reset it, while a SYN cookie of it may be good.
 // Where it began nobody knows: any segment could begin another there.

@@ -102,9 +102,14 @@ func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
 }
 
 // afterwards notes that a segment comes behind the end of a decided connection that began
-// unseen: its server may begin another with it.
+// unseen: its server may begin another with it. But where another is asked for on its ports
+// who was asked may have it still, and has to be able to say so (RFC 9293, Section
+// 3.10.7.4), or those ports are of no use as long: with an acknowledgement he begins nothing.
 func (e *Engine) afterwards(c *conntrack.Conn[flow], seg *packet.Parsed) {
-	e.reborn = e.reborn || e.table.BehindEnd(seg) && e.mayBeYoung(endsOf(c))
+	if e.table.BehindEnd(seg) && e.mayBeYoung(endsOf(c)) {
+		says := seg.PayloadLen() == 0 && c.Asked(e.stories.dir) && e.in != e.out
+		e.reborn = e.reborn || !says
+	}
 }
 
 // mayBeYoung reports whether of a connection that is not in the table, or began unseen,

@@ -209,3 +209,35 @@ func TestHalfClosedRestart(t *testing.T) {
 		}
 	}
 }
+
+// TestAfterwardsReused: whose client's end got lost answers a SYN on the ports by an
+// acknowledgement, which has the client reset it: that passes, or no other connection could
+// begin there while the first one is over to us. The client's own does not.
+func TestAfterwardsReused(t *testing.T) {
+	for _, offload := range []bool{false, true} {
+		for name, end := range map[string]func(*link){
+			"reset": func(k *link) { k.rst(original) },
+			"ended": (*link).close,
+		} {
+			cfg := config()
+			cfg.Offload, cfg.Default.Midstream = offload, MidstreamReset
+			l := newLab(t, cfg, blocked("api.evil.example"))
+			k := l.link4()
+			k.play(recording(t, "tls13"), strategies["mss"])
+			l.e.Close(l.now)
+			l.e = New(l.e.cfg, blocked("api.evil.example"))
+			l.e.Tick(l.now)
+			k.ack(original)
+			end(k)
+			l.now += second
+			ack := k.segment(reply, len(k.ends[original].got), nil, packet.ACK)
+			syn := k.segment(original, 1<<20, nil, packet.SYN)
+			syn.ack = 0
+			own := k.segment(original, 0, nil, packet.ACK)
+			c := k.conn() // none where the RST was the first of it that came by
+			if k.raw(syn); !k.raw(ack) || c != nil && k.raw(own) {
+				t.Errorf("%s, offload %v: what answers does not pass, or what does not does", name, offload)
+			}
+		}
+	}
+}
