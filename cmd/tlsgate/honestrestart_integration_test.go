@@ -238,7 +238,13 @@ func restartHonest(t *testing.T, offload bool, cookies string) {
 			t.Fatal("a server has not ended")
 		}
 	}
-	if d := nonzero(f.statsNow().Dropped); len(d) != 0 {
+	// An acknowledgement that was on its way when the other end's RST came by, or says a last
+	// time what both ends know, is dropped behind the end: nobody waits for it.
+	d := nonzero(f.statsNow().Dropped)
+	if behind := d["syn_cookie"]; behind > uint64(len(restartedWays)) {
+		t.Errorf("%d segments were taken for what a SYN cookie could begin", behind)
+	}
+	if delete(d, "syn_cookie"); len(d) != 0 {
 		t.Errorf("dropped: %v", d)
 	}
 	for _, e := range f.drops() {
