@@ -114,11 +114,9 @@ func (c *Conn[V]) ends(now int64) {
 	}
 }
 
-// BehindEnd reports whether the packet that was tracked last could begin another
-// connection where one that began unseen was over before it.
-func (t *Table[V]) BehindEnd(p *packet.Parsed) bool {
-	return t.over && p.Flags&(packet.SYN|packet.RST) == 0 && !(p.Flags.Has(packet.FIN) && p.PayloadLen() == 0)
-}
+// BehindEnd reports whether the packet that was tracked last is of a connection that began
+// unseen and was over before it.
+func (t *Table[V]) BehindEnd() bool { return t.over }
 
 // Asked reports whether d's sender has had a SYN of the other end's that asks for another
 // connection on the ports, and has not answered it.

@@ -248,10 +248,10 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 	if f.gate.has(atGate) {
 		e.gated(c)
 	}
-	if f.phase == decided {
+	if e.table.BehindEnd() && f.phase == decided {
 		e.afterwards(c, seg)
 	}
-	if e.endsUnknown(c, p) {
+	if c.Midstream && e.endsUnknown(c, p) {
 		return e.drop(DropInvalid)
 	}
 	f.devices[t.Dir] = p.InDev
@@ -296,10 +296,10 @@ func (e *Engine) track(p *nfq.Packet, seg *packet.Parsed) Result {
 // what we believe, and who is to let others pass may know better.
 func (e *Engine) invalid(p *nfq.Packet, seg *packet.Parsed, t conntrack.Tracked[flow]) Result {
 	e.counts.Invalid[t.Why]++
-	if t.Conn != nil && t.Conn.Value.phase == decided {
+	if e.table.BehindEnd() && t.Conn.Value.phase == decided {
 		e.afterwards(t.Conn, seg)
 	}
-	if t.Conn != nil && e.endsUnknown(t.Conn, p) {
+	if t.Conn != nil && t.Conn.Midstream && e.endsUnknown(t.Conn, p) {
 		return e.drop(DropInvalid)
 	}
 	if c := t.Conn; c != nil && c.Value.phase == decided && t.Why != conntrack.SynData && !e.invalidRST(p, seg) && !(c.Value.pinned && e.tied(c)) {

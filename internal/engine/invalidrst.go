@@ -37,9 +37,9 @@ func (e *Engine) untracked(c *conntrack.Conn[flow], p *nfq.Packet) {
 }
 
 // endsUnknown reports whether an RST or FIN that the kernel's connection tracking takes for
-// none of a connection is of one that began unseen, while a SYN cookie of it may be good.
+// none of a connection that began unseen may be of one of which a SYN cookie is good.
 // What the mark says of that is not known, nor who is the client, so that no packet of ours
 // could be sure to clear it.
 func (e *Engine) endsUnknown(c *conntrack.Conn[flow], p *nfq.Packet) bool {
-	return c.Midstream && e.isUntracked(p) && !e.cfg.Default.Observe && e.mayBeYoung(endsOf(c))
+	return e.isUntracked(p) && !e.cfg.Default.Observe && e.mayBeYoung(endsOf(c))
 }

@@ -106,10 +106,12 @@ func (e *Engine) earlier(c *conntrack.Conn[flow], p phase, a tlsrules.Action) {
 // who was asked may have it still, and has to be able to say so (RFC 9293, Section
 // 3.10.7.4), or those ports are of no use as long: with an acknowledgement he begins nothing.
 func (e *Engine) afterwards(c *conntrack.Conn[flow], seg *packet.Parsed) {
-	if e.table.BehindEnd(seg) && e.mayBeYoung(endsOf(c)) {
-		says := seg.PayloadLen() == 0 && c.Asked(e.stories.dir) && e.in != e.out
-		e.reborn = e.reborn || !says
+	data := seg.PayloadLen() > 0
+	if seg.Flags&(packet.SYN|packet.RST) != 0 || seg.Flags.Has(packet.FIN) && !data || !e.mayBeYoung(endsOf(c)) {
+		return
 	}
+	says := !data && c.Asked(e.stories.dir) && e.in != e.out
+	e.reborn = e.reborn || !says
 }
 
 // mayBeYoung reports whether of a connection that is not in the table, or began unseen,
