@@ -35,7 +35,7 @@ lint:
 
 test: deps lint
 	FRESH=1 scripts/fuzz 1s
-	CI=$${CI:-} $(GO) test -timeout 15m ./...
+	CI=$${CI:-} $(GO) test -timeout 18m ./...
 
 bench: deps build
 	scripts/bench
