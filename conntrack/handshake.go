@@ -313,10 +313,10 @@ func (c *Conn[V]) confirm(d Direction, ack seqnum.Value) {
 	}
 	if ack != s.iss.Add(1) && c.answersSecond(d, ack) {
 		was := c.apart()
-		defer func() { c.answers(was) }()
 		s.iss, s.floor, s.acked, s.end = c.second.iss, c.second.iss, c.second.iss, ack
 		s.maxEnd, s.windowed = ack.Add(peer.maxWin), true
 		s.scale, s.scaled, s.finSeen = c.second.scale, c.second.scaled, false
+		c.answers(was)
 	}
 	if !s.scaled {
 		peer.scale = 0
