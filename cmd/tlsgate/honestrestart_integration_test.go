@@ -241,6 +241,7 @@ func restartHonest(t *testing.T, offload bool, cookies string) {
 	// An acknowledgement that was on its way when the other end's RST came by, or says a last
 	// time what both ends know, is dropped behind the end: nobody waits for it.
 	d := nonzero(f.statsNow().Dropped)
+	t.Logf("dropped: %v", d)
 	if behind := d["syn_cookie"]; behind > uint64(len(restartedWays)) {
 		t.Errorf("%d segments were taken for what a SYN cookie could begin", behind)
 	}
